@@ -3,5 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod ring;
+pub mod stack;
+pub mod tcp;
 pub mod time;
 pub mod wire;

@@ -5,4 +5,5 @@
 pub mod flow_table;
 pub mod ring;
 pub mod time;
+pub mod timer_wheel;
 pub mod wire;

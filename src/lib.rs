@@ -2,8 +2,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod flow_table;
 pub mod ring;
 pub mod stack;
 pub mod tcp;
 pub mod time;
+pub mod timer_wheel;
 pub mod wire;

@@ -28,6 +28,8 @@ impl Events {
     /// The segment belongs to an earlier connection and is to be answered with
     /// [`reset_for`](super::reset_for); this connection goes on.
     pub const RESET_SENDER: Self = Self(8);
+    /// The segment is the peer's beyond doubt: in the window and with a credible acknowledgment.
+    pub const ACCEPTED: Self = Self(16);
 
     /// Whether `other` is among them.
     pub const fn contains(self, other: Self) -> bool {
@@ -153,6 +155,7 @@ impl Tcb {
         if !self.handle_ack(cx, segment, &mut arrival.events) {
             return arrival;
         }
+        arrival.events |= Events::ACCEPTED;
         self.restart_keepalive(cx.now);
         if self.state != State::Closed {
             self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);

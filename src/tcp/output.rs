@@ -188,6 +188,7 @@ impl SegmentBuilder<'_, '_> {
     /// The first lost segment, if the congestion window has room for it.
     fn retransmission(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
+        tcb.pending.deferred = false;
         let segments = &mut self.cx.core.segments;
         let Some(lost) = tcb.send.first_lost(segments) else {
             tcb.pending.fast_retransmit = false;
@@ -201,6 +202,7 @@ impl SegmentBuilder<'_, '_> {
         if !self.cx.buffers.is_idle(buffer) {
             // The kernel still reads the frame; COMPLETION will bring us back here.
             self.cx.core.counters.retransmits_deferred += 1;
+            tcb.pending.deferred = true;
             return None;
         }
         tcb.pending.fast_retransmit = false;

@@ -122,6 +122,8 @@ pub(super) struct Pending {
     pub(super) fast_retransmit: bool,
     /// The persist timer overrides the sender's SWS avoidance.
     pub(super) sws_override: bool,
+    /// A retransmission waits for its buffer.
+    pub(super) deferred: bool,
 }
 
 /// Why a connection is gone.
@@ -218,6 +220,7 @@ impl Tcb {
                 probe: false,
                 fast_retransmit: false,
                 sws_override: false,
+                deferred: false,
             },
             sack: false,
             nodelay: false,
@@ -279,6 +282,17 @@ impl Tcb {
     /// Whether the peer has no more to send and all that it sent is in order.
     pub fn is_peer_closed(&self) -> bool {
         self.rcv.fin.is_some_and(|fin| self.rcv.nxt.after(fin))
+    }
+
+    /// Whether a retransmission waits for a buffer that the kernel is still reading.
+    pub fn waits_for_buffer(&self) -> bool {
+        self.pending.deferred
+    }
+
+    /// Whether the application waits for room that no acknowledgment will bring, because nothing
+    /// of this connection is queued: other connections hold the buffers.
+    pub fn is_starved(&self) -> bool {
+        self.wants_send && self.send.is_empty() && self.may_send()
     }
 
     /// The least deadline, for the wheel.
@@ -392,6 +406,9 @@ impl Tcb {
     pub fn consume(&mut self, cx: &mut Context<'_>, readable: Readable, consumed: usize) {
         let Some(id) = self.receive else { return };
         cx.core.receive.put_back(id, readable, consumed);
+        if self.closed && cx.core.receive.contiguous(id) > 0 {
+            return self.abort(cx);
+        }
         self.drop_empty_receive_queue(cx.core);
         self.update_window(cx);
     }

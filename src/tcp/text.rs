@@ -27,10 +27,7 @@ impl Tcb {
             self.rcv.fin = Some(seq + text.len() as u32);
         }
         if self.closed && !text.is_empty() {
-            // RFC 9293 section 3.6.1 (SHLD-3): nobody will ever read this.
-            cx.core.counters.aborts_on_data += 1;
-            self.finish(cx, Event::Reset, CloseReason::Aborted);
-            self.pending.reset = true;
+            self.abort_on_data(cx);
             arrival.events |= Events::CLOSED;
             return;
         }
@@ -49,8 +46,14 @@ impl Tcb {
     /// Says how much of [`Arrival::text`] the application has consumed; the rest is kept for it.
     /// Only now is the text received: what meets a limit is not, and will come again.
     pub fn handle_text(&mut self, cx: &mut Context<'_>, text: &[u8], consumed: usize) {
+        if self.state == State::Closed {
+            return;
+        }
         let consumed = consumed.min(text.len());
         let rest = &text[consumed..];
+        if self.closed && !rest.is_empty() {
+            return self.abort_on_data(cx);
+        }
         let start = self.rcv.nxt + consumed as u32;
         if consumed > 0
             && let Some(id) = self.receive
@@ -72,6 +75,13 @@ impl Tcb {
         self.drop_empty_receive_queue(cx.core);
         self.schedule_ack(cx, filled_gap);
         self.handle_fin(cx);
+    }
+
+    /// RFC 9293 section 3.6.1 (SHLD-3): nobody will ever read this.
+    fn abort_on_data(&mut self, cx: &mut Context<'_>) {
+        cx.core.counters.aborts_on_data += 1;
+        self.finish(cx, Event::Reset, CloseReason::Aborted);
+        self.pending.reset = true;
     }
 
     /// RCV.NXT moves over what was stored behind it. Returns whether a gap was there.

@@ -111,6 +111,10 @@ pub struct RingCounters {
     pub tx_frames_exhausted: u64,
     /// Turns in which RX waited because FILL had no room.
     pub rx_fill_blocked: u64,
+    /// Wakeups that failed for another reason than a full queue (an interface that is down).
+    pub wakeup_errors: u64,
+    /// Addresses from the kernel at which no frame of ours could be. Never, if all is well.
+    pub bad_addresses: u64,
     /// Kernel: frames dropped for other reasons than the ones below.
     pub kernel_rx_dropped: u64,
     /// Kernel: frames dropped because RX was full.

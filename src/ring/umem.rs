@@ -341,6 +341,21 @@ impl Umem {
         Some((address, (frame.end - frame.start).into()))
     }
 
+    /// Makes `bytes` the data of `frame`, from the start of its chunk: what the kernel does for a
+    /// real ring and the in-memory network for its own. False if they do not fit.
+    pub(super) fn write_rx(&mut self, frame: &mut RxFrame, bytes: &[u8]) -> bool {
+        if !self.contains(frame.data, frame.chunk) || bytes.len() > self.frame_size {
+            return false;
+        }
+        // SAFETY: inside the mapping, as `contains` says.
+        frame.data = unsafe { self.base.add(frame.chunk as usize * self.frame_size) };
+        // SAFETY: `frame` stands for the chunk alone and is borrowed mutably, so `bytes` is other
+        // memory; the length was checked.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), frame.data.as_ptr(), bytes.len()) };
+        frame.len = bytes.len() as u32;
+        true
+    }
+
     /// Marks a chunk as lent if `pointer` is inside it. A frame of another region must not count
     /// as one of ours: the mapping would go while frames of ours are in use.
     fn lend(&mut self, pointer: NonNull<u8>, chunk: u32, place: Place) -> Option<()> {

@@ -1,6 +1,6 @@
 //! The memory that frames live in, and the frames.
 //!
-//! A [`Umem`] is one mapping cut into equal chunks: first the RX chunks, then the TX chunks, so
+//! A `Umem` is one mapping cut into equal chunks: first the RX chunks, then the TX chunks, so
 //! that neither direction can use up the other's.
 //!
 //! The invariant, of which this file is the only keeper: **each chunk is in exactly one place.**

@@ -14,6 +14,7 @@
 mod config;
 mod cursor;
 mod open;
+mod receive;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,6 +26,7 @@ use rustix::net::{RecvFlags, SendFlags};
 pub use self::config::{BindMode, OpenError, XskConfig};
 use self::cursor::{Consumer, Producer};
 use self::open::{Handles, Opened, open};
+use self::receive::Receiver;
 use super::umem::{HEADROOM, Umem};
 use super::wakeup::{Outcome, Wakeup};
 use super::{Capabilities, Mode, PacketIo, RingCounters, RxBatch, RxFrame, TxFrame};
@@ -33,16 +35,13 @@ use super::{Capabilities, Mode, PacketIo, RingCounters, RxBatch, RxFrame, TxFram
 pub struct Xsk {
     // The cursors point into rings that `handles` keeps mapped, and FILL and TX name chunks of
     // `umem`: fields drop in this order.
-    rx: Consumer<xdp_desc>,
-    fill: Producer<u64>,
+    receiver: Receiver,
     tx: Producer<xdp_desc>,
     completion: Consumer<u64>,
     handles: Handles,
     /// TX frames that are free, the last one used first: its memory is still in the cache.
     pool: Vec<TxFrame>,
     umem: Umem,
-    /// RX frames that were taken and not yet given back.
-    rx_taken: u32,
     wakeup: Wakeup,
     capabilities: Capabilities,
     counters: RingCounters,
@@ -72,14 +71,12 @@ impl Xsk {
             .filter_map(|address| umem.take_tx(address))
             .collect();
         Ok(Self {
-            rx,
-            fill,
+            receiver: Receiver::new(rx, fill),
             tx,
             completion,
             handles,
             pool,
             umem,
-            rx_taken: 0,
             wakeup: Wakeup::new(mode, config.tx_ring),
             capabilities: Capabilities {
                 max_frame: config.max_frame as usize,
@@ -145,35 +142,12 @@ impl Xsk {
 
 impl PacketIo for Xsk {
     fn rx_burst(&mut self, batch: &mut RxBatch) {
-        let room = self.fill.free().saturating_sub(self.rx_taken) as usize;
-        if room == 0 {
-            self.counters.rx_fill_blocked += u64::from(!self.rx.is_empty());
-            return;
-        }
-        for _ in 0..batch.remaining_capacity().min(room) {
-            let Some(descriptor) = self.rx.pop() else {
-                break;
-            };
-            let Some(frame) = self.umem.take_rx(descriptor.addr, descriptor.len) else {
-                self.counters.bad_addresses += 1;
-                continue;
-            };
-            self.rx_taken += 1;
-            self.counters.rx_frames += 1;
-            self.counters.rx_bytes += u64::from(descriptor.len);
-            batch.push(frame);
-        }
-        self.rx.publish();
+        self.receiver
+            .burst(&mut self.umem, batch, &mut self.counters);
     }
 
     fn recycle(&mut self, frame: RxFrame) {
-        let Some(address) = self.umem.lend_rx(frame) else {
-            return;
-        };
-        self.rx_taken -= 1;
-        // `rx_burst` left room for every frame that it took.
-        let pushed = self.fill.push(address);
-        debug_assert!(pushed, "FILL is full");
+        self.receiver.recycle(&mut self.umem, frame);
     }
 
     fn allocate(&mut self) -> Option<TxFrame> {
@@ -230,9 +204,9 @@ impl PacketIo for Xsk {
 
     fn flush(&mut self) {
         self.completion.publish();
-        self.fill.publish();
+        self.receiver.fill.publish();
         self.tx.publish();
-        if self.wakeup.rx(self.fill.need_wakeup()) {
+        if self.wakeup.rx(self.receiver.fill.need_wakeup()) {
             self.wake_rx();
         }
         self.wake_tx();

@@ -81,7 +81,9 @@ impl<T: Copy> Producer<T> {
     /// Slots that can be written now.
     pub(super) fn free(&self) -> u32 {
         let consumer = self.shared.consumer().load(Ordering::Acquire);
-        self.shared.size - self.next.wrapping_sub(consumer)
+        self.shared
+            .size
+            .saturating_sub(self.next.wrapping_sub(consumer))
     }
 
     /// Writes one slot; false if there is none. The kernel sees it after [`publish`](Self::publish).
@@ -182,33 +184,30 @@ impl<T: Copy> Consumer<T> {
     }
 }
 
+/// A ring in plain memory, with a test in the kernel's place.
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use proptest::prelude::*;
-
+pub(super) mod fake {
     use super::*;
 
-    /// A ring in plain memory, with the test in the kernel's place.
-    struct Ring {
+    pub(in crate::ring::xsk) struct Ring<T> {
         producer: AtomicU32,
         consumer: AtomicU32,
         flags: AtomicU32,
-        slots: Box<[u64]>,
+        slots: Box<[T]>,
     }
 
-    impl Ring {
-        fn new(size: usize, start: u32) -> Box<Self> {
+    impl<T: Copy> Ring<T> {
+        /// An empty ring whose indices are at `start`. Must outlive its ends.
+        pub(in crate::ring::xsk) fn new(size: usize, start: u32, empty: T) -> Box<Self> {
             Box::new(Self {
                 producer: AtomicU32::new(start),
                 consumer: AtomicU32::new(start),
                 flags: AtomicU32::new(0),
-                slots: vec![0; size].into_boxed_slice(),
+                slots: vec![empty; size].into_boxed_slice(),
             })
         }
 
-        fn producer(&mut self) -> Producer<u64> {
+        pub(in crate::ring::xsk) fn producer(&mut self) -> Producer<T> {
             let raw = xsk_ring_prod {
                 cached_prod: 0,
                 cached_cons: 0,
@@ -223,7 +222,7 @@ mod tests {
             unsafe { Producer::from_libxdp(&raw).unwrap() }
         }
 
-        fn consumer(&mut self) -> Consumer<u64> {
+        pub(in crate::ring::xsk) fn consumer(&mut self) -> Consumer<T> {
             let raw = xsk_ring_cons {
                 cached_prod: 0,
                 cached_cons: 0,
@@ -237,11 +236,49 @@ mod tests {
             // SAFETY: as in `producer`.
             unsafe { Consumer::from_libxdp(&raw).unwrap() }
         }
+
+        pub(in crate::ring::xsk) fn set_flags(&self, flags: u32) {
+            self.flags.store(flags, Ordering::Relaxed);
+        }
+
+        pub(in crate::ring::xsk) fn produced(&self) -> u32 {
+            self.producer.load(Ordering::Relaxed)
+        }
+
+        pub(in crate::ring::xsk) fn consumed(&self) -> u32 {
+            self.consumer.load(Ordering::Relaxed)
+        }
+
+        pub(in crate::ring::xsk) fn set_consumed(&self, index: u32) {
+            self.consumer.store(index, Ordering::Release);
+        }
+
+        pub(in crate::ring::xsk) fn slot(&self, index: u32) -> T {
+            self.slots[index as usize % self.slots.len()]
+        }
+
+        pub(in crate::ring::xsk) fn produce(&mut self, value: T) {
+            let index = self.produced();
+            let slots = self.slots.len();
+            self.slots[index as usize % slots] = value;
+            self.producer
+                .store(index.wrapping_add(1), Ordering::Release);
+        }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::fake::Ring;
+    use super::*;
 
     #[test]
     fn nothing_is_seen_before_it_is_published() {
-        let mut ring = Ring::new(4, u32::MAX - 1);
+        let mut ring = Ring::new(4, u32::MAX - 1, 0u64);
         let (mut producer, mut consumer) = (ring.producer(), ring.consumer());
         for value in 0..4 {
             assert!(producer.push(value));
@@ -261,10 +298,10 @@ mod tests {
 
     #[test]
     fn the_flag_is_read_afresh() {
-        let mut ring = Ring::new(2, 0);
+        let mut ring = Ring::new(2, 0, 0u64);
         let producer = ring.producer();
         assert!(!producer.need_wakeup());
-        ring.flags.store(XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
+        ring.set_flags(XDP_RING_NEED_WAKEUP);
         assert!(producer.need_wakeup());
     }
 
@@ -273,7 +310,7 @@ mod tests {
         #[test]
         fn is_a_bounded_queue(start in prop_oneof![Just(0), Just(u32::MAX - 3), any::<u32>()],
                               steps in proptest::collection::vec(0..4u8, 0..200)) {
-            let mut ring = Ring::new(8, start);
+            let mut ring = Ring::new(8, start, 0u64);
             let (mut producer, mut consumer) = (ring.producer(), ring.consumer());
             let (mut pushed, mut visible, mut unreleased) = (VecDeque::new(), VecDeque::new(), 0);
             for (step, value) in steps.into_iter().zip(0u64..) {

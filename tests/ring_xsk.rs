@@ -6,13 +6,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
+use std::ptr;
 
 use corelane::ring::xsk::{BindMode, OpenError, Xsk, XskConfig};
 use corelane::ring::{Mode, PacketIo, RxBatch, TxFrame};
 use corelane::time::{Clock, Duration};
 use libbpf_rs::libbpf_sys as bpf;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::thread::LinkNameSpaceType;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
 /// Local experimental EtherType (IEEE 802): nothing else on the wire has it.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
@@ -24,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn frames_cross_a_veth_pair() {
     let Some(net) = Net::new("cross") else { return };
     let (mut a, mut b) = (net.open_a().unwrap(), net.open_b().unwrap());
-    let _redirect = net.redirect(&b);
+    let _redirect = net.redirect(&[&b]);
 
     assert_eq!(a.capabilities().mode, Mode::Copy, "veth has copy mode only");
     let line = a.description().to_string();
@@ -108,9 +110,9 @@ fn frames_are_conserved_in_both_directions() {
     let mut a = Xsk::open(&small("veth0")).unwrap();
     net.enter_b();
     let mut b = Xsk::open(&small("veth0")).unwrap();
-    let _redirect = net.redirect(&b);
+    let _redirect = net.redirect(&[&b]);
     net.enter_a();
-    let _back = net.redirect(&a);
+    let _back = net.redirect(&[&a]);
     let (mut at_a, mut at_b) = (0, 0);
     let clock = Clock::start();
     let deadline = clock.now() + PATIENCE;
@@ -255,6 +257,135 @@ fn an_interface_that_is_down_holds_the_frames() {
     drain_completions(&mut a);
 }
 
+#[test]
+fn each_queue_has_its_socket() {
+    let Some(net) = Net::new("queues") else {
+        return;
+    };
+    let config = |queue_id| XskConfig::new("veth0", queue_id, 1500);
+    net.enter_a();
+    let mut a = [0, 1].map(|queue| Xsk::open(&config(queue)).unwrap());
+    net.enter_b();
+    let [mut b0, mut b1] = [0, 1].map(|queue| Xsk::open(&config(queue)).unwrap());
+    let _redirect = net.redirect(&[&b0, &b1]);
+    // veth puts what is sent on queue N into the peer's queue N.
+    for (queue, xsk) in (0..).zip(&mut a) {
+        for number in 0..40 {
+            send(xsk, number * 2 + queue);
+        }
+        drain_completions(xsk);
+    }
+    let mut received = [Vec::new(), Vec::new()];
+    let clock = Clock::start();
+    let deadline = clock.now() + PATIENCE;
+    while received.iter().map(Vec::len).sum::<usize>() < 80 {
+        assert!(clock.now() < deadline, "{received:?}");
+        receive(&mut b0, |bytes| received[0].push(number(bytes)));
+        receive(&mut b1, |bytes| received[1].push(number(bytes)));
+    }
+    assert_eq!(received[0], (0..80).step_by(2).collect::<Vec<_>>());
+    assert_eq!(received[1], (1..80).step_by(2).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_overrun_is_counted_and_loses_no_frame_of_ours() {
+    let Some(net) = Net::new("overrun") else {
+        return;
+    };
+    let (mut a, mut b) = (net.open_a().unwrap(), net.open_b().unwrap());
+    let _redirect = net.redirect(&[&b]);
+    for round in 1..=3 {
+        // RX has 2048 slots, and nobody takes anything.
+        for number in 0..3000 {
+            send(&mut a, number);
+        }
+        drain_completions(&mut a);
+        let mut received = 0;
+        let clock = Clock::start();
+        let deadline = clock.now() + PATIENCE;
+        // Later rounds get as much as the first only if each RX frame came back to FILL.
+        while received < 2048 {
+            assert!(
+                clock.now() < deadline,
+                "round {round}: {received}, {:?}",
+                b.counters()
+            );
+            receive(&mut b, |_| received += 1);
+        }
+        let counters = b.counters();
+        assert_eq!(counters.kernel_rx_fill_ring_empty, 0, "{counters:?}");
+        assert_eq!(
+            counters.rx_frames + counters.kernel_rx_ring_full,
+            3000 * round,
+            "all are accounted for: {counters:?}"
+        );
+    }
+}
+
+#[test]
+fn large_frames_fit() {
+    let Some(net) = Net::new("large") else { return };
+    for namespace in [&net.a, &net.b] {
+        run(
+            "ip",
+            &["-n", namespace, "link", "set", "veth0", "mtu", "3498"],
+        );
+    }
+    let config = XskConfig::new("veth0", 0, 3498);
+    assert_eq!(config.frame_size, 4096);
+    net.enter_a();
+    let mut a = Xsk::open(&config).unwrap();
+    net.enter_b();
+    let mut b = Xsk::open(&config).unwrap();
+    let _redirect = net.redirect(&[&b]);
+    let mut frame = a.allocate().unwrap();
+    assert_eq!(a.capabilities().max_frame, 3512);
+    for (at, byte) in frame.spare_mut()[..3512].iter_mut().enumerate() {
+        *byte = at as u8;
+    }
+    frame.spare_mut()[12..14].copy_from_slice(&ETHERTYPE);
+    frame.extend(3512);
+    let sent = frame.data().to_vec();
+    a.transmit(frame).unwrap();
+    drain_completions(&mut a);
+    let mut received = Vec::new();
+    receive(&mut b, |bytes| received.push(bytes.to_vec()));
+    assert_eq!(received, [sent]);
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    let Some(net) = Net::new("caps") else { return };
+    net.enter_a();
+    let limit = Rlimit {
+        current: Some(8 << 20),
+        maximum: getrlimit(Resource::Memlock).maximum,
+    };
+    setrlimit(Resource::Memlock, limit).unwrap();
+    let all = rustix::thread::capabilities(None).unwrap();
+    // Capabilities belong to the thread: the other tests keep theirs.
+    let without = |capability| {
+        let sets = CapabilitySets {
+            effective: all.effective - capability,
+            ..all
+        };
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        let error = Xsk::open(&XskConfig::new("veth0", 0, 1500)).unwrap_err();
+        rustix::thread::set_capabilities(None, all).unwrap();
+        error.to_string()
+    };
+    let raw = without(CapabilitySet::NET_RAW);
+    assert!(
+        raw.contains("the capability CAP_NET_RAW is missing"),
+        "{raw}"
+    );
+    let memory = without(CapabilitySet::IPC_LOCK);
+    assert!(
+        memory.contains("grant CAP_IPC_LOCK or raise `ulimit -l`"),
+        "{memory}"
+    );
+}
+
 /// Not a test of speed: prints what one frame costs here, for information.
 #[test]
 #[ignore = "a measurement, not a test"]
@@ -287,6 +418,21 @@ fn measure_tx() {
             a.counters()
         );
     }
+}
+
+/// Sends one test frame, flushing when TX is full.
+fn send(xsk: &mut Xsk, number: u32) {
+    if xsk.tx_room() == 0 || xsk.free_frames() == 0 {
+        drain_completions(xsk);
+    }
+    let mut frame = xsk.allocate().unwrap();
+    fill(&mut frame, number);
+    xsk.transmit(frame).unwrap();
+}
+
+/// The number of a test frame.
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[14..18].try_into().unwrap())
 }
 
 /// Makes `frame` the test frame of this number. Headers of varying length go before the payload.
@@ -381,10 +527,10 @@ impl Net {
                 run("ip", &["netns", "exec", namespace, "sh", "-c", &set]);
             }
         }
-        let add = [
-            "-n", &net.a, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0",
-        ];
-        run("ip", &[&add[..], &["netns", &net.b]].concat());
+        let queues = ["numrxqueues", "2", "numtxqueues", "2"];
+        let end_a = ["-n", &net.a, "link", "add", "veth0"];
+        let end_b = ["type", "veth", "peer", "name", "veth0", "netns", &net.b];
+        run("ip", &[&end_a[..], &queues, &end_b, &queues].concat());
         for namespace in [&net.a, &net.b] {
             run("ip", &["-n", namespace, "link", "set", "veth0", "up"]);
         }
@@ -409,9 +555,10 @@ impl Net {
         Xsk::open(&XskConfig::new("veth0", 0, 1500))
     }
 
-    /// Attaches a program to veth0 of the current namespace that redirects all to `xsk`.
-    fn redirect(&self, xsk: &Xsk) -> [OwnedFd; 3] {
-        redirect("veth0", xsk).unwrap()
+    /// Attaches a program to veth0 of the current namespace that redirects queue N to the Nth
+    /// socket.
+    fn redirect(&self, sockets: &[&Xsk]) -> [OwnedFd; 3] {
+        redirect("veth0", sockets).unwrap()
     }
 }
 
@@ -440,17 +587,19 @@ fn run(program: &str, arguments: &[&str]) {
 
 /// `return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS)`, attached by a link. The program
 /// goes with the descriptors (map, program, link).
-fn redirect(interface: &str, xsk: &Xsk) -> io::Result<[OwnedFd; 3]> {
+fn redirect(interface: &str, sockets: &[&Xsk]) -> io::Result<[OwnedFd; 3]> {
     let name = CString::new(interface)?;
     // SAFETY: plain calls with live pointers; each descriptor that is returned is new and ours.
     unsafe {
+        let kind = bpf::BPF_MAP_TYPE_XSKMAP;
+        let slots = sockets.len() as u32;
         let map = owned(bpf::bpf_map_create(
-            bpf::BPF_MAP_TYPE_XSKMAP,
+            kind,
             c"xsks".as_ptr(),
             4,
             4,
-            1,
-            std::ptr::null(),
+            slots,
+            ptr::null(),
         ))?;
         let instructions = [
             // r2 = ctx->rx_queue_index
@@ -469,22 +618,20 @@ fn redirect(interface: &str, xsk: &Xsk) -> io::Result<[OwnedFd; 3]> {
             c"GPL".as_ptr(),
             instructions.as_ptr(),
             instructions.len() as u64,
-            std::ptr::null_mut(),
+            ptr::null_mut(),
         ))?;
-        let (key, value) = (0u32, xsk.as_fd().as_raw_fd());
-        let updated = bpf::bpf_map_update_elem(
-            map.as_raw_fd(),
-            (&raw const key).cast(),
-            (&raw const value).cast(),
-            0,
-        );
-        assert_eq!(updated, 0, "{}", io::Error::last_os_error());
+        for (key, socket) in (0u32..).zip(sockets) {
+            let value = socket.as_fd().as_raw_fd();
+            let (key, value) = ((&raw const key).cast(), (&raw const value).cast());
+            let updated = bpf::bpf_map_update_elem(map.as_raw_fd(), key, value, 0);
+            assert_eq!(updated, 0, "{}", io::Error::last_os_error());
+        }
         let index = libc::if_nametoindex(name.as_ptr());
         let link = owned(bpf::bpf_link_create(
             program.as_raw_fd(),
             index as i32,
             bpf::BPF_XDP,
-            std::ptr::null(),
+            ptr::null(),
         ))?;
         Ok([map, program, link])
     }

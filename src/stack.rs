@@ -24,7 +24,7 @@ use self::arena::Arena;
 use self::conversation::{Conversation, Flow};
 pub use self::counters::DropReason;
 use self::counters::Drops;
-use self::demux::{Handle, HalfOpen, Waiting};
+use self::demux::{HalfOpen, Handle, Waiting};
 use self::port::Port;
 use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
@@ -188,7 +188,10 @@ impl<P: PacketIo> Stack<P> {
 
     /// Hosts `service`.
     pub fn host<S: Service>(&mut self, service: S) -> ServiceId {
-        self.services.push(Box::new(Hosted { service, connections: slab::Slab::new() }));
+        self.services.push(Box::new(Hosted {
+            service,
+            connections: slab::Slab::new(),
+        }));
         // A handful: one per listener or client.
         ServiceId((self.services.len() - 1) as u16)
     }
@@ -197,7 +200,8 @@ impl<P: PacketIo> Stack<P> {
     pub fn listen<S: Service>(&mut self, addresses: &[Address], port: u16, service: S) {
         let id = self.host(service);
         for &address in addresses {
-            self.listeners.insert((address, port), (id, Listener::default()));
+            self.listeners
+                .insert((address, port), (id, Listener::default()));
         }
     }
 
@@ -215,7 +219,11 @@ impl<P: PacketIo> Stack<P> {
         }
         let path_mss = self.path_mss(usize::from(queue), &key);
         let port = &mut self.ports[usize::from(queue)];
-        let mut cx = tcp::Context { now, buffers: port, core: &mut self.core };
+        let mut cx = tcp::Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
         let tcb = Tcb::connect(&mut cx, &key, path_mss);
         let index = self.flows.insert(Flow::new(tcb, link, queue, service.0));
         match self.table.insert(key, Handle::Flow(index)) {
@@ -245,7 +253,10 @@ impl<P: PacketIo> Stack<P> {
             port.compact();
         }
         let deadline = self.wheel.next_deadline();
-        let waiting = self.expiring.front().and_then(|&id| self.waiting_deadline(id));
+        let waiting = self
+            .expiring
+            .front()
+            .and_then(|&id| self.waiting_deadline(id));
         Turn {
             frames: self.frames,
             busy: !self.dirty.is_empty(),
@@ -281,13 +292,20 @@ impl<P: PacketIo> Stack<P> {
 
     /// All connections, half-open ones and TIME-WAITs included.
     pub fn connections(&self, now: Instant) -> Vec<Connection> {
-        self.table.iter().filter_map(|(_, key, &handle)| self.describe(now, key, handle)).collect()
+        self.table
+            .iter()
+            .filter_map(|(_, key, &handle)| self.describe(now, key, handle))
+            .collect()
     }
 
     /// What has been counted: by the stack itself, by its TCP, and per queue by its rings.
     pub fn counters(&self) -> Counters {
         Counters {
-            stack: self.drops.named().chain(self.core.counters.named()).collect(),
+            stack: self
+                .drops
+                .named()
+                .chain(self.core.counters.named())
+                .collect(),
             queues: self
                 .ports
                 .iter()
@@ -315,7 +333,11 @@ impl<P: PacketIo> Stack<P> {
     fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
         let port = &self.ports[queue].queue;
         let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
-        let headers = if key.local.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
+        let headers = if key.local.is_ipv4() {
+            IPV4_HEADERS
+        } else {
+            IPV6_HEADERS
+        };
         let mss = usize::from(port.mtu).min(max_frame).saturating_sub(headers);
         u16::try_from(mss).unwrap_or(u16::MAX)
     }
@@ -330,7 +352,14 @@ impl<P: PacketIo> Stack<P> {
         let flow = self.flows.get_mut(index)?;
         let buffers = self.ports.get_mut(usize::from(flow.queue))?;
         let service = self.services.get_mut(usize::from(flow.service))?;
-        Some(Conversation { key, service: &mut **service, buffers, core: &mut self.core, now, flow })
+        Some(Conversation {
+            key,
+            service: &mut **service,
+            buffers,
+            core: &mut self.core,
+            now,
+            flow,
+        })
     }
 
     fn for_each_flow(&mut self, now: Instant, act: impl Fn(&mut Conversation<'_>)) {

@@ -56,7 +56,11 @@ pub(super) struct Conversation<'a> {
 impl Conversation<'_> {
     /// A segment of this connection has arrived.
     pub(super) fn handle_segment(&mut self, link: &Link, segment: &Segment<'_>) -> Events {
-        let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
         let arrival = self.flow.tcb.handle_segment(&mut cx, segment);
         if arrival.events.contains(Events::ACCEPTED) && self.flow.link != *link {
             self.flow.link = *link;
@@ -75,7 +79,11 @@ impl Conversation<'_> {
     }
 
     pub(super) fn handle_timeout(&mut self) {
-        let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
         self.flow.tcb.handle_timeout(&mut cx);
     }
 
@@ -93,13 +101,18 @@ impl Conversation<'_> {
     pub(super) fn tell_close(&mut self) {
         let connection = std::mem::replace(&mut self.flow.connection, UNOPENED);
         if connection != UNOPENED {
-            self.service.on_close(connection, self.flow.tcb.close_reason());
+            self.service
+                .on_close(connection, self.flow.tcb.close_reason());
         }
     }
 
     /// Gives back all that the connection holds.
     pub(super) fn release(&mut self) {
-        let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
         self.flow.tcb.release(&mut cx);
     }
 
@@ -107,13 +120,21 @@ impl Conversation<'_> {
     pub(super) fn close_if_idle(&mut self) {
         let info = self.flow.tcb.info(self.core, self.now);
         if info.state == State::Established && info.receive_queue == 0 && info.send_queue == 0 {
-            let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+            let mut cx = Context {
+                now: self.now,
+                buffers: self.buffers,
+                core: self.core,
+            };
             self.flow.tcb.close(&mut cx);
         }
     }
 
     pub(super) fn abort(&mut self) {
-        let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
         self.flow.tcb.abort(&mut cx);
     }
 
@@ -125,8 +146,16 @@ impl Conversation<'_> {
     /// In-order text goes to the application as a slice of the frame, unless older text waits.
     fn deliver(&mut self, text: &[u8]) {
         let waits = self.flow.tcb.unread(self.core) > 0;
-        let consumed = if waits || !self.is_open() { 0 } else { self.offer(text) };
-        let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+        let consumed = if waits || !self.is_open() {
+            0
+        } else {
+            self.offer(text)
+        };
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
         self.flow.tcb.handle_text(&mut cx, text, consumed);
         self.offer_unread();
     }
@@ -143,7 +172,11 @@ impl Conversation<'_> {
         {
             let offered = readable.len();
             let consumed = self.offer(&readable);
-            let mut cx = Context { now: self.now, buffers: self.buffers, core: self.core };
+            let mut cx = Context {
+                now: self.now,
+                buffers: self.buffers,
+                core: self.core,
+            };
             self.flow.tcb.consume(&mut cx, readable, consumed);
             if consumed < offered {
                 break;
@@ -169,8 +202,13 @@ impl Conversation<'_> {
         &mut self,
         call: impl FnOnce(&mut dyn AnyService, &mut Socket<'_>) -> R,
     ) -> R {
-        let mut socket =
-            Socket::new(&mut self.flow.tcb, self.key, self.now, self.buffers, self.core);
+        let mut socket = Socket::new(
+            &mut self.flow.tcb,
+            self.key,
+            self.now,
+            self.buffers,
+            self.core,
+        );
         call(self.service, &mut socket)
     }
 }

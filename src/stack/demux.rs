@@ -13,7 +13,7 @@ use crate::tcp::{
 };
 use crate::time::Instant;
 use crate::wire::tcp::Segment;
-use crate::wire::{self, FlowKey, Link, Packet};
+use crate::wire::{self, ChecksumPolicy, FlowKey, Link, Packet};
 
 /// Stray frames that wait to be passed on; more are dropped.
 const MAX_STRAYS: usize = 256;
@@ -66,13 +66,16 @@ impl<P: PacketIo> Stack<P> {
         self.frames += batch.len();
 
         let mut segments: ArrayVec<Inbound<'_>, BATCH> = ArrayVec::new();
+        let checksums = self.ports[queue].queue.checksums;
         for frame in &batch {
-            if let Some(inbound) = self.judge(frame, queue as u8, 0) {
+            if let Some(inbound) = self.judge(frame, checksums, queue as u8, 0) {
                 segments.push(inbound);
             }
         }
-        let ids: ArrayVec<Option<FlowId>, BATCH> =
-            segments.iter().map(|inbound| self.table.lookup(&inbound.key)).collect();
+        let ids: ArrayVec<Option<FlowId>, BATCH> = segments
+            .iter()
+            .map(|inbound| self.table.lookup(&inbound.key))
+            .collect();
         for (inbound, id) in segments.into_iter().zip(ids) {
             // A segment before it in the batch may have changed what there is.
             let id = id.filter(|&id| self.table.get(id).is_some());
@@ -86,11 +89,7 @@ impl<P: PacketIo> Stack<P> {
 
     /// A stray frame from another worker. Part of the next turn's work.
     pub fn handle_stray(&mut self, now: Instant, stray: Stray) {
-        let Stray { frame, hops, checksums } = stray;
-        let own = std::mem::replace(&mut self.ports[0].queue.checksums, checksums);
-        let inbound = self.judge(&frame, 0, hops);
-        self.ports[0].queue.checksums = own;
-        if let Some(inbound) = inbound {
+        if let Some(inbound) = self.judge(&stray.frame, stray.checksums, 0, stray.hops) {
             let id = self.table.lookup(&inbound.key);
             if id.is_some() {
                 self.drops.count(DropReason::StrayTaken);
@@ -100,11 +99,24 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// Parses one frame; counts what is no segment.
-    fn judge<'a>(&mut self, frame: &'a [u8], queue: u8, hops: u8) -> Option<Inbound<'a>> {
-        match wire::parse(frame, self.ports[usize::from(queue)].queue.checksums) {
-            Ok(Packet::Tcp { link, key, segment, .. }) => {
-                Some(Inbound { frame, link, key, segment, queue, hops })
-            }
+    fn judge<'a>(
+        &mut self,
+        frame: &'a [u8],
+        checksums: ChecksumPolicy,
+        queue: u8,
+        hops: u8,
+    ) -> Option<Inbound<'a>> {
+        match wire::parse(frame, checksums) {
+            Ok(Packet::Tcp {
+                link, key, segment, ..
+            }) => Some(Inbound {
+                frame,
+                link,
+                key,
+                segment,
+                queue,
+                hops,
+            }),
             Ok(Packet::Fragment { .. }) => {
                 self.drops.count(DropReason::Fragment);
                 None
@@ -138,7 +150,9 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn handle_for_flow(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
-        let Some(mut conversation) = self.conversation(now, &inbound.key, index) else { return };
+        let Some(mut conversation) = self.conversation(now, &inbound.key, index) else {
+            return;
+        };
         let events = conversation.handle_segment(&inbound.link, &inbound.segment);
         self.mark_dirty(id);
         if events.contains(Events::RESET_SENDER) {
@@ -153,11 +167,20 @@ impl<P: PacketIo> Stack<P> {
         id: FlowId,
         index: u32,
     ) {
-        let Some(half_open) = self.half_open.get(index) else { return };
+        let Some(half_open) = self.half_open.get(index) else {
+            return;
+        };
         let (link, queue) = (half_open.link, half_open.queue);
         let port = &mut self.ports[usize::from(queue)];
-        let mut cx = Context { now, buffers: port, core: &mut self.core };
-        match half_open.entry.handle_segment(&mut cx, &inbound.key, &inbound.segment) {
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        match half_open
+            .entry
+            .handle_segment(&mut cx, &inbound.key, &inbound.segment)
+        {
             SynVerdict::Stays => {}
             SynVerdict::SynAckAgain => {
                 let header = half_open.entry.syn_ack(&mut cx, &inbound.key);
@@ -171,7 +194,9 @@ impl<P: PacketIo> Stack<P> {
     /// Gives the segment to the connection that a half-open one has become; if that is still in
     /// SYN-RECEIVED afterwards, it folds back.
     fn promote(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, at: u32, tcb: Tcb) {
-        let Some(half_open) = self.half_open.get(at) else { return };
+        let Some(half_open) = self.half_open.get(at) else {
+            return;
+        };
         let (link, queue, service) = (half_open.link, half_open.queue, half_open.service);
         let mut flow = Flow::new(tcb, link, queue, service.0);
         let mut conversation = Conversation {
@@ -193,7 +218,11 @@ impl<P: PacketIo> Stack<P> {
             return;
         }
         let port = &mut self.ports[usize::from(queue)];
-        let mut cx = Context { now, buffers: port, core: &mut self.core };
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
         let answer = flow.tcb.poll_transmit(&mut cx);
         flow.tcb.release(&mut cx);
         if let Some(answer) = answer {
@@ -205,10 +234,16 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn handle_for_waiting(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
-        let Some(waiting) = self.waiting.get_mut(index) else { return };
+        let Some(waiting) = self.waiting.get_mut(index) else {
+            return;
+        };
         let (link, queue) = (waiting.link, waiting.queue);
         let port = &mut self.ports[usize::from(queue)];
-        let mut cx = Context { now, buffers: port, core: &mut self.core };
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
         match waiting.time_wait.handle_segment(&mut cx, &inbound.segment) {
             TimeWaitVerdict::Drop => {}
             TimeWaitVerdict::Acknowledge(header) => {
@@ -238,15 +273,23 @@ impl<P: PacketIo> Stack<P> {
             return self.reset_sender(inbound);
         };
         let port = &mut self.ports[usize::from(inbound.queue)];
-        let mut cx = Context { now, buffers: port, core: &mut self.core };
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
         let Some(entry) = listener.handle_syn(&mut cx, key, &inbound.segment, path_mss, beyond)
         else {
             return;
         };
         let header = entry.syn_ack(&mut cx, key);
         let deadline = entry.deadline;
-        let half_open =
-            HalfOpen { entry, link: inbound.link, queue: inbound.queue, service: *service };
+        let half_open = HalfOpen {
+            entry,
+            link: inbound.link,
+            queue: inbound.queue,
+            service: *service,
+        };
         let index = self.half_open.insert(half_open);
         if let Ok(id) = self.table.insert(*key, Handle::HalfOpen(index)) {
             self.wheel.schedule(id.index, deadline);
@@ -263,7 +306,11 @@ impl<P: PacketIo> Stack<P> {
             self.drops.count(DropReason::StrayPassedOn);
             let checksums = self.ports[usize::from(inbound.queue)].queue.checksums;
             let frame = inbound.frame.into();
-            return self.strays.push_back(Stray { frame, checksums, hops: inbound.hops + 1 });
+            return self.strays.push_back(Stray {
+                frame,
+                checksums,
+                hops: inbound.hops + 1,
+            });
         }
         self.drops.count(DropReason::NoConnection);
         self.reset_sender(inbound);
@@ -299,7 +346,15 @@ mod tests {
     /// Contract 8 of the design.
     #[test]
     fn what_is_not_yet_or_no_more_a_connection_is_small() {
-        assert!(size_of::<Option<HalfOpen>>() <= 64, "{}", size_of::<Option<HalfOpen>>());
-        assert!(size_of::<Option<Waiting>>() <= 64, "{}", size_of::<Option<Waiting>>());
+        assert!(
+            size_of::<Option<HalfOpen>>() <= 64,
+            "{}",
+            size_of::<Option<HalfOpen>>()
+        );
+        assert!(
+            size_of::<Option<Waiting>>() <= 64,
+            "{}",
+            size_of::<Option<Waiting>>()
+        );
     }
 }

@@ -39,7 +39,9 @@ impl<P: PacketIo> Stack<P> {
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.advance(now, &mut expired);
         for index in expired.drain(..) {
-            let Some(id) = self.table.id_at(index) else { continue };
+            let Some(id) = self.table.id_at(index) else {
+                continue;
+            };
             match self.table.get(id) {
                 Some(&Handle::Flow(index)) => self.handle_flow_timer(now, id, index),
                 Some(&Handle::HalfOpen(index)) => self.handle_half_open_timer(now, id, index),
@@ -52,8 +54,12 @@ impl<P: PacketIo> Stack<P> {
     /// Applications that wait for frames get some, in turn.
     pub(super) fn feed_starved(&mut self, now: Instant) {
         for _ in 0..self.starved.len().min(STARVED_PER_TURN) {
-            let Some(id) = self.starved.pop_front() else { break };
-            let Some((key, index)) = self.flow_at(id) else { continue };
+            let Some(id) = self.starved.pop_front() else {
+                break;
+            };
+            let Some((key, index)) = self.flow_at(id) else {
+                continue;
+            };
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.starved = false;
             }
@@ -71,7 +77,9 @@ impl<P: PacketIo> Stack<P> {
         let mut sending = std::mem::take(&mut self.sending);
         std::mem::swap(&mut sending, &mut self.dirty);
         for id in sending.drain(..) {
-            let Some((key, index)) = self.flow_at(id) else { continue };
+            let Some((key, index)) = self.flow_at(id) else {
+                continue;
+            };
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.dirty = false;
             }
@@ -82,16 +90,26 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn send_flow(&mut self, now: Instant, key: &FlowKey, index: u32) -> Progress {
-        let Some(flow) = self.flows.get_mut(index) else { return Progress::Complete };
+        let Some(flow) = self.flows.get_mut(index) else {
+            return Progress::Complete;
+        };
         let port = &mut self.ports[usize::from(flow.queue)];
         for _ in 0..SEGMENTS_PER_TURN {
             if !port.has_room() {
                 return Progress::Cut;
             }
-            let mut cx = Context { now, buffers: port, core: &mut self.core };
+            let mut cx = Context {
+                now,
+                buffers: port,
+                core: &mut self.core,
+            };
             let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else {
                 let waits = flow.tcb.waits_for_buffer();
-                return if waits { Progress::Cut } else { Progress::Complete };
+                return if waits {
+                    Progress::Cut
+                } else {
+                    Progress::Complete
+                };
             };
             self.frames += 1;
             let sent = match transmit.payload {
@@ -105,15 +123,10 @@ impl<P: PacketIo> Stack<P> {
 
     /// After output: the connection goes on with its next timer, waits for frames, enters
     /// TIME-WAIT, or is gone.
-    fn settle(
-        &mut self,
-        now: Instant,
-        id: FlowId,
-        key: &FlowKey,
-        index: u32,
-        progress: Progress,
-    ) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
+    fn settle(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32, progress: Progress) {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return;
+        };
         if flow.tcb.is_done() {
             return self.remove_flow(now, id, key, index);
         }
@@ -136,9 +149,16 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn handle_flow_timer(&mut self, now: Instant, id: FlowId, index: u32) {
-        let Some(&key) = self.table.key(id) else { return };
+        let Some(&key) = self.table.key(id) else {
+            return;
+        };
         if let Some(mut conversation) = self.conversation(now, &key, index) {
-            if conversation.flow.tcb.next_deadline().is_some_and(|due| due <= now) {
+            if conversation
+                .flow
+                .tcb
+                .next_deadline()
+                .is_some_and(|due| due <= now)
+            {
                 conversation.handle_timeout();
             }
             self.mark_dirty(id);
@@ -146,11 +166,19 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn handle_half_open_timer(&mut self, now: Instant, id: FlowId, index: u32) {
-        let Some(&key) = self.table.key(id) else { return };
-        let Some(half_open) = self.half_open.get_mut(index) else { return };
+        let Some(&key) = self.table.key(id) else {
+            return;
+        };
+        let Some(half_open) = self.half_open.get_mut(index) else {
+            return;
+        };
         let (link, queue) = (half_open.link, half_open.queue);
         let port = &mut self.ports[usize::from(queue)];
-        let mut cx = Context { now, buffers: port, core: &mut self.core };
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
         if !half_open.entry.handle_timeout(&mut cx) {
             return self.forget_half_open(id, &key, index);
         }
@@ -176,9 +204,15 @@ impl<P: PacketIo> Stack<P> {
             conversation.tell_close();
         }
         self.wheel.cancel(id.index);
-        let Some(flow) = self.flows.remove(index) else { return };
+        let Some(flow) = self.flows.remove(index) else {
+            return;
+        };
         let time_wait = flow.tcb.time_wait(&self.core, now);
-        let waiting = Waiting { time_wait, link: flow.link, queue: flow.queue };
+        let waiting = Waiting {
+            time_wait,
+            link: flow.link,
+            queue: flow.queue,
+        };
         let index = self.waiting.insert(waiting);
         if let Some(handle) = self.table.get_mut(id) {
             *handle = Handle::Waiting(index);

@@ -76,7 +76,9 @@ impl<P: PacketIo> Port<P> {
 
     /// Sends a segment without text.
     pub(super) fn send_bare(&mut self, link: &Link, key: &FlowKey, header: &Header) -> bool {
-        let Some(mut frame) = self.queue.io.allocate() else { return false };
+        let Some(mut frame) = self.queue.io.allocate() else {
+            return false;
+        };
         self.write_headers(&mut frame, link, key, header, Sum::default());
         self.submit_unowned(frame)
     }
@@ -92,9 +94,13 @@ impl<P: PacketIo> Port<P> {
         let (skip, len) = (usize::from(payload.skip), usize::from(payload.len));
         let sum = self.checksum(payload.buffer, skip);
         let owner = payload.buffer.0;
-        let Some(slot) = self.slots.get_mut(owner as usize) else { return false };
+        let Some(slot) = self.slots.get_mut(owner as usize) else {
+            return false;
+        };
         if let Content::Compact(octets) = &slot.content {
-            let Some(mut frame) = self.queue.io.allocate() else { return false };
+            let Some(mut frame) = self.queue.io.allocate() else {
+                return false;
+            };
             frame.spare_mut()[..len].copy_from_slice(&octets[skip..skip + len]);
             frame.extend(len);
             self.write_headers(&mut frame, link, key, header, sum);
@@ -126,7 +132,12 @@ impl<P: PacketIo> Port<P> {
             let index = frame.index() as usize;
             match std::mem::replace(&mut self.owners[index], NOBODY) {
                 NOBODY => self.queue.io.release(frame),
-                owner if self.slots.get(owner as usize).is_some_and(|slot| slot.released) => {
+                owner
+                    if self
+                        .slots
+                        .get(owner as usize)
+                        .is_some_and(|slot| slot.released) =>
+                {
                     self.slots.remove(owner as usize);
                     self.queue.io.release(frame);
                 }
@@ -146,7 +157,9 @@ impl<P: PacketIo> Port<P> {
         let budget = frames * self.capacity() / 2;
         for _ in 0..COMPACT_STEP.min(self.slots.capacity()) {
             self.hand = (self.hand + 1) % self.slots.capacity();
-            let Some(slot) = self.slots.get_mut(self.hand) else { continue };
+            let Some(slot) = self.slots.get_mut(self.hand) else {
+                continue;
+            };
             let len = usize::from(slot.len);
             if let Content::Held(frame) = &slot.content
                 && len > 0
@@ -235,8 +248,12 @@ impl<P: PacketIo> Buffers for Port<P> {
             return None;
         }
         let frame = self.queue.io.allocate()?;
-        let slot =
-            Slot { content: Content::Held(frame), len: 0, released: false, sum: Sum::default() };
+        let slot = Slot {
+            content: Content::Held(frame),
+            len: 0,
+            released: false,
+            sum: Sum::default(),
+        };
         // As many as there are frames, and compact ones within their budget.
         Some(Buffer::new(BufferId(self.slots.insert(slot) as u32)))
     }
@@ -246,7 +263,11 @@ impl<P: PacketIo> Buffers for Port<P> {
     }
 
     fn capacity(&self) -> usize {
-        self.queue.io.capabilities().max_frame.saturating_sub(emit::MAX_HEADERS)
+        self.queue
+            .io
+            .capabilities()
+            .max_frame
+            .saturating_sub(emit::MAX_HEADERS)
     }
 
     fn append_with(
@@ -255,23 +276,35 @@ impl<P: PacketIo> Buffers for Port<P> {
         room: usize,
         fill: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> usize {
-        let Some((frame, len, sum)) = self.held(buffer) else { return 0 };
+        let Some((frame, len, sum)) = self.held(buffer) else {
+            return 0;
+        };
         let spare = frame.spare_mut();
         let offered = room.min(spare.len());
         let written = fill(&mut spare[..offered]).min(offered);
         let added = Sum::of(&spare[..written]);
-        *sum = sum.plus(if len.is_multiple_of(2) { added } else { added.shifted() });
+        *sum = sum.plus(if len.is_multiple_of(2) {
+            added
+        } else {
+            added.shifted()
+        });
         *len += written as u16;
         frame.extend(written);
         written
     }
 
     fn append(&mut self, buffer: BufferId, data: &[u8]) -> usize {
-        let Some((frame, len, sum)) = self.held(buffer) else { return 0 };
+        let Some((frame, len, sum)) = self.held(buffer) else {
+            return 0;
+        };
         let spare = frame.spare_mut();
         let written = data.len().min(spare.len());
         let added = Sum::of_copy(&mut spare[..written], &data[..written]);
-        *sum = sum.plus(if len.is_multiple_of(2) { added } else { added.shifted() });
+        *sum = sum.plus(if len.is_multiple_of(2) {
+            added
+        } else {
+            added.shifted()
+        });
         *len += written as u16;
         frame.extend(written);
         written
@@ -307,7 +340,9 @@ impl<P: PacketIo> Buffers for Port<P> {
     }
 
     fn checksum(&mut self, buffer: BufferId, skip: usize) -> Sum {
-        let Some(slot) = self.slot(buffer) else { return Sum::default() };
+        let Some(slot) = self.slot(buffer) else {
+            return Sum::default();
+        };
         match &slot.content {
             _ if skip == 0 => slot.sum,
             Content::Held(frame) => Sum::of(frame.data().get(skip..).unwrap_or_default()),
@@ -317,12 +352,15 @@ impl<P: PacketIo> Buffers for Port<P> {
     }
 
     fn is_idle(&self, buffer: BufferId) -> bool {
-        self.slot(buffer).is_some_and(|slot| !matches!(slot.content, Content::WithKernel))
+        self.slot(buffer)
+            .is_some_and(|slot| !matches!(slot.content, Content::WithKernel))
     }
 
     fn release(&mut self, buffer: Buffer) {
         let key = buffer.id().0 as usize;
-        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
         if matches!(slot.content, Content::WithKernel) {
             slot.released = true;
             return;

@@ -3,18 +3,18 @@
 use crate::time::Duration;
 
 /// RFC 6298 rule 2.1: the RTO before any round trip has been measured.
-pub const INITIAL_RTO: Duration = Duration::from_secs(1);
+pub(super) const INITIAL_RTO: Duration = Duration::from_secs(1);
 /// RFC 6298 rule 2.4 asks for one second; Linux has used 200 ms for twenty years, well above its
 /// peers' delayed ACK, and so do we, because a second of silence is an outage to a data centre.
-pub const MIN_RTO: Duration = Duration::from_millis(200);
+pub(super) const MIN_RTO: Duration = Duration::from_millis(200);
 /// RFC 6298 rule 2.5: at least 60 seconds.
-pub const MAX_RTO: Duration = Duration::from_secs(60);
+pub(super) const MAX_RTO: Duration = Duration::from_secs(60);
 /// G of RFC 6298: our clock is far finer than this, but the worker's turn is not.
 const GRANULARITY_US: u32 = 1_000;
 
 /// Smoothed round-trip time and the RTO made from it. Microseconds in `u32` reach 71 minutes.
 #[derive(Clone, Copy, Debug)]
-pub struct RttEstimator {
+pub(super) struct RttEstimator {
     srtt_us: u32,
     rttvar_us: u32,
     rto_us: u32,
@@ -35,7 +35,7 @@ impl Default for RttEstimator {
 
 impl RttEstimator {
     /// A round trip of a segment that was sent once (Karn's algorithm is the caller's).
-    pub fn on_measurement(&mut self, rtt: Duration) {
+    pub(super) fn on_measurement(&mut self, rtt: Duration) {
         let r = rtt.as_micros().clamp(1, u64::from(u32::MAX / 16)) as u32;
         if self.srtt_us == 0 {
             // Rule 2.2.
@@ -52,17 +52,17 @@ impl RttEstimator {
     }
 
     /// The timer expired: rule 5.5 doubles the RTO.
-    pub fn on_timeout(&mut self) {
+    pub(super) fn on_timeout(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
     }
 
     /// New data was acknowledged: what is sent next starts from the estimate again.
-    pub fn on_progress(&mut self) {
+    pub(super) fn on_progress(&mut self) {
         self.backoff = 0;
     }
 
     /// Rule 5.7: the SYN was retransmitted, so data starts with an RTO of three seconds.
-    pub fn on_handshake_retransmitted(&mut self) {
+    pub(super) fn on_handshake_retransmitted(&mut self) {
         if self.srtt_us == 0 {
             self.rto_us = 3_000_000;
         }
@@ -70,23 +70,23 @@ impl RttEstimator {
     }
 
     /// The timeout in force, back-off included.
-    pub fn rto(&self) -> Duration {
+    pub(super) fn rto(&self) -> Duration {
         let rto = u64::from(self.rto_us) << self.backoff.min(16);
         Duration::from_micros(rto.min(MAX_RTO.as_micros()))
     }
 
     /// How often the timer has expired in a row.
-    pub fn backoff(&self) -> u8 {
+    pub(super) fn backoff(&self) -> u8 {
         self.backoff
     }
 
     /// The smoothed round-trip time; `None` before the first measurement.
-    pub fn srtt(&self) -> Option<Duration> {
+    pub(super) fn srtt(&self) -> Option<Duration> {
         (self.srtt_us != 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))
     }
 
     /// The round-trip time's variation.
-    pub fn rttvar(&self) -> Duration {
+    pub(super) fn rttvar(&self) -> Duration {
         Duration::from_micros(u64::from(self.rttvar_us))
     }
 }

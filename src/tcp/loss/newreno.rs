@@ -26,10 +26,6 @@ impl Recovery {
             recover: iss,
         }
     }
-
-    pub(in crate::tcp) fn is_active(&self) -> bool {
-        self.in_fast_recovery
-    }
 }
 
 impl Tcb {

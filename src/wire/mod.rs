@@ -54,7 +54,7 @@ impl Address {
 
     /// Whether this is an IPv4 address.
     pub const fn is_ipv4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        u128::from_be_bytes(self.0) >> 32 == 0xffff
     }
 
     /// The four octets of an IPv4 address, or the last four of an IPv6 address.

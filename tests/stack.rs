@@ -1,5 +1,6 @@
 //! The whole stack over the in-memory network: two of them, joined by a wire, on virtual time.
 
+use corelane::ring::PacketIo;
 use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
 use corelane::stack::{Queue, Service, ServiceId, Socket, Stack, StackConfig};
 use corelane::tcp::{CloseReason, Config};
@@ -207,18 +208,27 @@ impl World {
     }
 
     fn report(&self) -> String {
-        let nonzero = |stack: &Stack<SimDevice>| {
+        let describe = |stack: &Stack<SimDevice>| {
+            let mut lines = String::new();
+            for connection in stack.connections(self.now).iter().take(8) {
+                lines += &format!(
+                    "  {} {} {:?}\n",
+                    connection.local, connection.remote, connection.info
+                );
+            }
             let counters = stack.counters();
-            let all = counters.stack.into_iter().filter(|&(_, count)| count > 0);
-            format!("{:?} {:?}", all.collect::<Vec<_>>(), counters.queues)
+            let nonzero: Vec<_> = counters.stack.into_iter().filter(|&(_, n)| n > 0).collect();
+            let free: Vec<_> = stack.queues().map(|queue| queue.io.free_frames()).collect();
+            format!(
+                "{lines}  {nonzero:?}\n  free frames {free:?} {:?}",
+                counters.queues
+            )
         };
         format!(
-            "at {}\nclient {:#?} {}\nserver {:#?} {}",
+            "at {}\nclient\n{}\nserver\n{}",
             self.now,
-            self.client.connections(self.now),
-            nonzero(&self.client),
-            self.server.connections(self.now),
-            nonzero(&self.server)
+            describe(&self.client),
+            describe(&self.server)
         )
     }
 }

@@ -326,11 +326,10 @@ impl Tcb {
                 break;
             };
             let piece = &data[sent..data.len().min(sent + room.octets)];
-            let appended = room.append(self, cx, &mut |buffers, id| buffers.append(id, piece));
-            if appended == 0 {
-                break;
+            match room.append(self, cx, &mut |buffers, id| buffers.append(id, piece)) {
+                None | Some(0) => break,
+                Some(appended) => sent += appended,
             }
-            sent += appended;
         }
         self.wants_send = sent < data.len() && self.may_send();
         sent
@@ -347,14 +346,16 @@ impl Tcb {
     ) -> usize {
         let mut sent = 0;
         while sent < limit {
-            let Some(room) = self.tail_room(cx) else {
+            let written = self.tail_room(cx).and_then(|room| {
+                let offered = room.octets.min(limit - sent);
+                let mut write =
+                    |buffers: &mut dyn Buffers, id| buffers.append_with(id, offered, fill);
+                Some((offered, room.append(self, cx, &mut write)?))
+            });
+            let Some((offered, written)) = written else {
                 self.wants_send = self.may_send();
                 break;
             };
-            let offered = room.octets.min(limit - sent);
-            let written = room.append(self, cx, &mut |buffers, id| {
-                buffers.append_with(id, offered, fill)
-            });
             sent += written;
             if written < offered {
                 break;
@@ -560,13 +561,13 @@ struct TailRoom {
 }
 
 impl TailRoom {
-    /// Has `write` put octets there and returns their number.
+    /// Has `write` put octets there and returns their number; `None` if no buffer is free.
     fn append(
         &self,
         tcb: &mut Tcb,
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(&mut dyn Buffers, super::BufferId) -> usize,
-    ) -> usize {
+    ) -> Option<usize> {
         let segments = &mut cx.core.segments;
         let written = match tcb.send.unsent_tail(segments) {
             Some(tail) if self.joins_tail => {
@@ -575,9 +576,7 @@ impl TailRoom {
                 written
             }
             _ => {
-                let Some(buffer) = cx.buffers.allocate() else {
-                    return 0;
-                };
+                let buffer = cx.buffers.allocate()?;
                 let written = write(cx.buffers, buffer.id());
                 if written == 0 {
                     cx.buffers.release(buffer);
@@ -588,7 +587,7 @@ impl TailRoom {
             }
         };
         tcb.snd.end += written as u32;
-        written
+        Some(written)
     }
 }
 

@@ -119,7 +119,8 @@ impl Conversation<'_> {
     /// Closes the connection if nothing is on its way in either direction.
     pub(super) fn close_if_idle(&mut self) {
         let info = self.flow.tcb.info(self.core, self.now);
-        if info.state == State::Established && info.receive_queue == 0 && info.send_queue == 0 {
+        let is_open = matches!(info.state, State::Established | State::CloseWait);
+        if is_open && info.receive_queue == 0 && info.send_queue == 0 {
             let mut cx = Context {
                 now: self.now,
                 buffers: self.buffers,

@@ -5,3 +5,4 @@
 pub mod ring;
 pub mod time;
 pub mod wire;
+pub mod xdp;

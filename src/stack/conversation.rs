@@ -68,7 +68,9 @@ impl Conversation<'_> {
         if arrival.events.contains(Events::OPENED) {
             self.open();
         }
-        if !arrival.text.is_empty() {
+        if arrival.text.is_empty() {
+            self.offer_unread();
+        } else {
             self.deliver(arrival.text);
         }
         if arrival.events.contains(Events::WRITABLE) {

@@ -26,7 +26,7 @@ const COMPACT_STEP: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Port<P> {
+pub(super) struct Port<P: PacketIo> {
     pub(super) queue: Queue<P>,
     slots: Slab<Slot>,
     /// Which slot a frame belongs to, by the frame's index.
@@ -238,6 +238,17 @@ impl<P: PacketIo> Port<P> {
         match &mut slot.content {
             Content::Held(frame) => Some((frame, &mut slot.len, &mut slot.sum)),
             _ => None,
+        }
+    }
+}
+
+/// The frames go back before the rings do: memory with frames outstanding can never be unmapped.
+impl<P: PacketIo> Drop for Port<P> {
+    fn drop(&mut self) {
+        for slot in self.slots.drain() {
+            if let Content::Held(frame) = slot.content {
+                self.queue.io.release(frame);
+            }
         }
     }
 }

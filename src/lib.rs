@@ -10,3 +10,4 @@ pub mod tcp;
 pub mod time;
 pub mod timer_wheel;
 pub mod wire;
+pub mod xdp;

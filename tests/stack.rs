@@ -96,12 +96,21 @@ struct World {
 }
 
 fn stack(mac: MacAddr, device: &SimConfig, tcp: &Config) -> Stack<SimDevice> {
+    stack_with(mac, device, tcp, 0)
+}
+
+fn stack_with(
+    mac: MacAddr,
+    device: &SimConfig,
+    tcp: &Config,
+    other_workers: usize,
+) -> Stack<SimDevice> {
     let config = StackConfig {
         tcp: tcp.clone(),
         max_connections: 10_000,
         secret: [mac.0[5]; 32],
         hash_key: [1, 2],
-        other_workers: 0,
+        other_workers,
     };
     let queue = Queue {
         io: SimDevice::new(device).unwrap(),
@@ -299,4 +308,264 @@ fn a_handful_of_frames_is_enough() {
         world.connect(10_000 + i);
     }
     world.run_until_closed(40, Duration::from_secs(900));
+}
+
+/// Two workers of one device and a client whose frames the test steers by hand.
+struct TwoWorkers {
+    now: Instant,
+    workers: [Stack<SimDevice>; 2],
+    client: Stack<SimDevice>,
+    service: ServiceId,
+    results: std::sync::mpsc::Receiver<(u64, CloseReason)>,
+}
+
+impl TwoWorkers {
+    fn new(total: u64) -> Self {
+        let (sender, results) = std::sync::mpsc::channel();
+        let (device, tcp) = (SimConfig::default(), Config::default());
+        let worker = || {
+            let mut worker = stack_with(SERVER_MAC, &device, &tcp, 1);
+            worker.listen(&[SERVER], PORT, Echo);
+            worker
+        };
+        let mut client = stack(CLIENT_MAC, &device, &tcp);
+        let service = client.host(Pattern {
+            total,
+            results: sender,
+        });
+        let now = Instant::from_millis(1);
+        Self {
+            now,
+            workers: [worker(), worker()],
+            client,
+            service,
+            results,
+        }
+    }
+
+    /// One turn of all; the client's frames go to the worker that `steer` names for each.
+    fn step(&mut self, mut steer: impl FnMut() -> usize) {
+        self.now += Duration::from_micros(10);
+        self.client.turn(self.now);
+        let mut sent: Vec<Vec<u8>> = Vec::new();
+        io(&mut self.client).take_sent(|frame| sent.push(frame.to_vec()));
+        for frame in sent.drain(..) {
+            assert!(io(&mut self.workers[steer()]).receive(&frame));
+        }
+        for index in [0, 1] {
+            self.workers[index].turn(self.now);
+            let strays: Vec<_> = self.workers[index].take_strays().collect();
+            for stray in strays {
+                self.workers[1 - index].handle_stray(self.now, stray);
+            }
+        }
+        for worker in &mut self.workers {
+            worker.turn(self.now);
+            io(worker).take_sent(|frame| sent.push(frame.to_vec()));
+        }
+        for frame in sent {
+            assert!(io(&mut self.client).receive(&frame));
+        }
+    }
+
+    fn connect(&mut self) {
+        let key = FlowKey {
+            local: CLIENT,
+            remote: SERVER,
+            local_port: 40_000,
+            remote_port: PORT,
+        };
+        let link = Link {
+            local: CLIENT_MAC,
+            remote: SERVER_MAC,
+            vlan: None,
+        };
+        self.client
+            .connect(self.now, key, link, 0, self.service)
+            .unwrap();
+    }
+}
+
+fn io(stack: &mut Stack<SimDevice>) -> &mut SimDevice {
+    &mut stack.queues_mut().next().unwrap().io
+}
+
+fn count(stack: &Stack<SimDevice>, name: &str) -> u64 {
+    let counters = stack.counters().stack;
+    counters
+        .into_iter()
+        .find(|&(counter, _)| counter == name)
+        .unwrap()
+        .1
+}
+
+#[test]
+fn segments_that_reach_the_wrong_worker_find_the_right_one() {
+    let mut world = TwoWorkers::new(300_000);
+    world.connect();
+    let mut turn = 0;
+    for _ in 0..20_000 {
+        world.step(|| {
+            // The SYN decides for worker 0; afterwards the hash is all over the place.
+            turn += 1;
+            usize::from(turn > 1 && turn % 3 != 0)
+        });
+        if let Ok(result) = world.results.try_recv() {
+            assert_eq!(result, (300_000, CloseReason::Finished));
+            assert!(count(&world.workers[1], "stray_passed_on") > 100);
+            assert!(count(&world.workers[0], "stray_taken") > 100);
+            assert_eq!(count(&world.workers[1], "passive_opens"), 0);
+            assert_eq!(count(&world.workers[0], "out_rsts"), 0);
+            return;
+        }
+    }
+    panic!("never finished");
+}
+
+#[test]
+fn only_the_last_worker_resets_a_stranger() {
+    let mut world = TwoWorkers::new(10_000_000);
+    world.connect();
+    for _ in 0..10 {
+        world.step(|| 0);
+    }
+    assert_eq!(world.workers[0].live_connections(), 1);
+    // The server has lost its memory: what the client sends next is nobody's.
+    let forgetful = TwoWorkers::new(1_000);
+    world.workers = forgetful.workers;
+    for _ in 0..100 {
+        world.step(|| 0);
+        if let Ok((_, reason)) = world.results.try_recv() {
+            assert_eq!(reason, CloseReason::Reset);
+            assert_eq!(count(&world.workers[0], "no_connection"), 0);
+            assert!(count(&world.workers[1], "no_connection") > 0);
+            return;
+        }
+        world.now += Duration::from_millis(100);
+    }
+    panic!("the client was never told");
+}
+
+#[test]
+fn a_closed_port_is_refused_at_once() {
+    let mut world = World::new(Impairment::default(), 1, 100);
+    let key = FlowKey {
+        local: CLIENT,
+        remote: SERVER,
+        local_port: 1_000,
+        remote_port: PORT + 1,
+    };
+    let link = Link {
+        local: CLIENT_MAC,
+        remote: SERVER_MAC,
+        vlan: None,
+    };
+    world
+        .client
+        .connect(world.now, key, link, 0, world.service)
+        .unwrap();
+    while world.client.live_connections() > 0 {
+        assert!(world.step(), "{}", world.report());
+    }
+    assert!(world.now < Instant::from_millis(10), "no timer was needed");
+    assert_eq!(count(&world.client, "attempt_fails"), 1);
+}
+
+#[test]
+fn draining_refuses_the_new_and_closes_the_idle() {
+    // The client never closes by itself: its octets do not all come back.
+    let mut world = World::new(Impairment::default(), 1, 5_000);
+    world.server = stack(SERVER_MAC, &SimConfig::default(), &Config::default());
+    world.server.listen(&[SERVER], PORT, Silent);
+    world.connect(1_000);
+    for _ in 0..200 {
+        world.step();
+    }
+    assert_eq!(world.server.live_connections(), 1, "{}", world.report());
+    world.server.drain(world.now);
+    world.connect(1_001);
+    for _ in 0..200 {
+        world.step();
+    }
+    assert_eq!(count(&world.server, "draining"), 1);
+    assert_eq!(world.server.live_connections(), 0, "{}", world.report());
+}
+
+#[test]
+fn aborting_resets_every_peer() {
+    let mut world = World::new(Impairment::default(), 1, 100_000_000);
+    for port in 0..10 {
+        world.connect(1_000 + port);
+    }
+    for _ in 0..300 {
+        world.step();
+    }
+    assert_eq!(world.server.live_connections(), 10);
+    world.server.abort_all(world.now);
+    for _ in 0..100 {
+        world.step();
+    }
+    assert!(
+        world.server.is_quiet() && world.client.is_quiet(),
+        "{}",
+        world.report()
+    );
+    let reasons: Vec<_> = world.results.try_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, [CloseReason::Reset; 10]);
+}
+
+#[test]
+fn a_service_that_does_not_read_closes_the_window_and_loses_nothing() {
+    let mut world = World::new(Impairment::default(), 1, 3_000_000);
+    world.server = stack(SERVER_MAC, &SimConfig::default(), &Config::default());
+    world.server.listen(
+        &[SERVER],
+        PORT,
+        Reluctant {
+            stop: Instant::from_millis(5_000),
+        },
+    );
+    world.connect(1_000);
+    while world.now < Instant::from_millis(4_000) {
+        world.step();
+    }
+    let connections = world.server.connections(world.now);
+    // The window's unit is 16 octets here.
+    let limit = Config::default().receive_buffer;
+    assert!((limit..limit + 16).contains(&connections[0].info.receive_queue));
+    world.run_until_closed(1, Duration::from_secs(600));
+}
+
+/// Reads everything, says nothing.
+struct Silent;
+
+impl Service for Silent {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
+}
+
+/// Echoes, but not before `stop` has come.
+struct Reluctant {
+    stop: Instant,
+}
+
+impl Service for Reluctant {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        if socket.now() < self.stop {
+            0
+        } else {
+            socket.send(data)
+        }
+    }
 }

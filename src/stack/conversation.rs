@@ -68,7 +68,9 @@ impl Conversation<'_> {
         if arrival.events.contains(Events::OPENED) {
             self.open();
         }
-        if !arrival.text.is_empty() {
+        if arrival.text.is_empty() {
+            self.offer_unread();
+        } else {
             self.deliver(arrival.text);
         }
         if arrival.events.contains(Events::WRITABLE) {
@@ -119,7 +121,8 @@ impl Conversation<'_> {
     /// Closes the connection if nothing is on its way in either direction.
     pub(super) fn close_if_idle(&mut self) {
         let info = self.flow.tcb.info(self.core, self.now);
-        if info.state == State::Established && info.receive_queue == 0 && info.send_queue == 0 {
+        let is_open = matches!(info.state, State::Established | State::CloseWait);
+        if is_open && info.receive_queue == 0 && info.send_queue == 0 {
             let mut cx = Context {
                 now: self.now,
                 buffers: self.buffers,

@@ -82,7 +82,7 @@ fn whole(stream: &[u8]) -> Outcome {
 fn cut<'a>(stream: &'a [u8], cuts: &[u16]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts
         .iter()
-        .map(|&cut| usize::from(cut) * stream.len() >> 16)
+        .map(|&cut| (usize::from(cut) * stream.len()) >> 16)
         .collect();
     at.sort_unstable();
     let mut pieces = Vec::new();
@@ -450,7 +450,7 @@ proptest! {
         let mut stream = requests.concat().into_bytes();
         stream.truncate(stream.len().saturating_sub(missing));
         if let Some((at, octet)) = damage && !stream.is_empty() {
-            let at = usize::from(at) * stream.len() >> 16;
+            let at = (usize::from(at) * stream.len()) >> 16;
             stream[at] = octet;
         }
         let mut rooms = rooms;

@@ -4,7 +4,8 @@
 const FIRST: u8 = b' ';
 const PRINTING: usize = 95;
 
-/// The printing characters in order, 32 times: long enough that a frame needs two copies at most.
+/// The printing characters in order, 32 times: so long that an ordinary frame needs at most two
+/// copies.
 pub(super) static PRINTABLE: [u8; 32 * PRINTING] = printable();
 
 /// Characters on a line of [`LINES`] (RFC 864), and octets with its CRLF.

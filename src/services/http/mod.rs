@@ -12,7 +12,8 @@
 //! `Content-Length`; `Content-Length` with `Transfer-Encoding`; the peer closed in the middle of a
 //! request), 413 (content of more than 1 MiB), 414 and 431 (head of more than 8 KiB or 64 fields),
 //! 501 (any transfer coding), 505. 404 and 405 leave it open. Content of requests is skipped
-//! before they are answered.
+//! before they are answered. After the last response our side is closed, and up to 1 MiB that
+//! still arrives is thrown away.
 
 mod connection;
 mod request;

@@ -4,6 +4,7 @@
 
 pub mod flow_table;
 pub mod ring;
+pub mod services;
 pub mod stack;
 pub mod tcp;
 pub mod time;

@@ -31,7 +31,7 @@ pub use self::service::{Service, Socket};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
 use crate::tcp::{self, Core, Info, IsnGenerator, Listener, Tcb};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
 use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
 
@@ -39,6 +39,9 @@ use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
 const IPV4_HEADERS: usize = 40;
 /// The same for IPv6.
 const IPV6_HEADERS: usize = 60;
+/// COMPLETION makes no sound: how long a sleeper may leave frames there, or in a TX ring that the
+/// kernel did not empty.
+const COMPLETION_POLL: Duration = Duration::from_millis(1);
 /// Ethernet without a tag, as in `Capabilities::max_frame`.
 const LINK_HEADER: usize = 14;
 
@@ -252,18 +255,10 @@ impl<P: PacketIo> Stack<P> {
             port.queue.io.flush();
             port.compact();
         }
-        let deadline = self.wheel.next_deadline();
-        let waiting = self
-            .expiring
-            .front()
-            .and_then(|&id| self.waiting_deadline(id));
         Turn {
             frames: self.frames,
             busy: !self.dirty.is_empty(),
-            deadline: match (deadline, waiting) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
+            deadline: self.next_deadline(now),
         }
     }
 
@@ -327,6 +322,19 @@ impl<P: PacketIo> Stack<P> {
     /// Whether no memory is held for any connection but TIME-WAITs.
     pub fn is_quiet(&self) -> bool {
         self.live_connections() == 0 && self.core.is_empty()
+    }
+
+    /// When to turn again if nothing arrives.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let timer = self.wheel.next_deadline();
+        let time_wait = self
+            .expiring
+            .front()
+            .and_then(|&id| self.waiting_deadline(id));
+        let awaits_frames =
+            !self.starved.is_empty() || self.ports.iter().any(Port::awaits_completion);
+        let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
+        [timer, time_wait, look_again].into_iter().flatten().min()
     }
 
     /// What one segment may carry on this queue, options included.

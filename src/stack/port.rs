@@ -34,6 +34,8 @@ pub(super) struct Port<P: PacketIo> {
     /// Which held frame to look at next when frames run short.
     hand: usize,
     compact_octets: usize,
+    /// Frames from TX to COMPLETION.
+    with_kernel: usize,
     headroom: usize,
     reserve: usize,
 }
@@ -63,6 +65,7 @@ impl<P: PacketIo> Port<P> {
             owners: vec![NOBODY; capabilities.tx_frames],
             hand: 0,
             compact_octets: 0,
+            with_kernel: 0,
             headroom: capabilities.headroom,
             reserve: (capabilities.tx_frames / RESERVE).max(1),
             queue,
@@ -72,6 +75,11 @@ impl<P: PacketIo> Port<P> {
     /// Whether one more segment of whatever kind can go out now.
     pub(super) fn has_room(&self) -> bool {
         self.queue.io.tx_room() > 0 && self.queue.io.free_frames() > 0
+    }
+
+    /// Whether the kernel still has frames of ours: no event tells when it is done with them.
+    pub(super) fn awaits_completion(&self) -> bool {
+        self.with_kernel > 0
     }
 
     /// Sends a segment without text.
@@ -129,6 +137,7 @@ impl<P: PacketIo> Port<P> {
         let mut reaped = 0;
         while let Some(frame) = self.queue.io.completed() {
             reaped += 1;
+            self.with_kernel -= 1;
             let index = frame.index() as usize;
             match std::mem::replace(&mut self.owners[index], NOBODY) {
                 NOBODY => self.queue.io.release(frame),
@@ -192,6 +201,7 @@ impl<P: PacketIo> Port<P> {
         match self.queue.io.transmit(frame) {
             Ok(()) => {
                 self.owners[index] = owner;
+                self.with_kernel += 1;
                 Ok(())
             }
             Err(frame) => Err(frame),

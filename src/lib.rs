@@ -2,6 +2,12 @@
 
 #![deny(unsafe_code)]
 
+pub mod flow_table;
 pub mod ring;
+pub mod services;
+pub mod stack;
+pub mod tcp;
 pub mod time;
+pub mod timer_wheel;
 pub mod wire;
+pub mod xdp;

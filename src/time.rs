@@ -58,7 +58,12 @@ impl AddAssign<Duration> for Instant {
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+        write!(
+            f,
+            "{}.{:09}s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000
+        )
     }
 }
 
@@ -171,9 +176,14 @@ pub struct Clock {
 
 impl Clock {
     /// A clock whose origin is now. Copies of it agree.
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the OS clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the OS clock"
+    )]
     pub fn start() -> Self {
-        Self { origin: std::time::Instant::now() }
+        Self {
+            origin: std::time::Instant::now(),
+        }
     }
 
     /// The time since the origin. Starts at one second, so that subtracting a short span from an

@@ -7,6 +7,8 @@
 pub mod checksum;
 pub mod emit;
 pub mod ethernet;
+#[cfg(test)]
+mod fixtures;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
@@ -18,6 +20,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub use ethernet::{Link, MacAddr};
 pub use parse::{ChecksumPolicy, Malformed, Packet, parse};
+
+/// The protocol number of TCP.
+const TCP: u8 = 6;
+/// The protocol number of ICMP.
+const ICMP: u8 = 1;
+/// The protocol number of ICMPv6.
+const ICMPV6: u8 = 58;
 
 /// An IPv4 or IPv6 address in one shape: IPv4 is held as `::ffff:a.b.c.d` (RFC 4291 section
 /// 2.5.5.2), so that keys compare and hash as 16 bytes. A frame whose IPv6 header carries such an
@@ -45,7 +54,7 @@ impl Address {
 
     /// Whether this is an IPv4 address.
     pub const fn is_ipv4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        u128::from_be_bytes(self.0) >> 32 == 0xffff
     }
 
     /// The four octets of an IPv4 address, or the last four of an IPv6 address.

@@ -4,6 +4,24 @@
 
 use arrayvec::ArrayVec;
 
+use super::{FlowKey, Malformed};
+
+/// Octets of a header without options.
+pub const HEADER: usize = 20;
+/// The most octets of options that a header can have.
+pub const MAX_OPTIONS: usize = 40;
+
+/// Option kinds (IANA, TCP option kind numbers).
+mod kind {
+    pub(super) const END: u8 = 0;
+    pub(super) const NOP: u8 = 1;
+    pub(super) const MSS: u8 = 2;
+    pub(super) const WINDOW_SCALE: u8 = 3;
+    pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(super) const SACK: u8 = 5;
+    pub(super) const TIMESTAMPS: u8 = 8;
+}
+
 /// The control bits, as in octet 13 of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u8);
@@ -71,7 +89,8 @@ pub struct SackBlock {
 }
 
 /// The options of one segment. Unknown options are skipped when parsed (RFC 9293 section 3.1,
-/// MUST-6); one that occurs twice counts once, the first.
+/// MUST-6); one that occurs twice counts once, the first. Those that belong in a SYN are ignored in
+/// any other segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Maximum segment size; only in a SYN.
@@ -85,6 +104,149 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// SACK blocks, at most four.
     pub sack: ArrayVec<SackBlock, 4>,
+}
+
+impl Options {
+    /// Octets on the wire, padding included: a multiple of 4. At most [`MAX_OPTIONS`] may be sent.
+    pub fn len(&self) -> usize {
+        let mss = if self.mss.is_some() { 4 } else { 0 };
+        let window_scale = if self.window_scale.is_some() { 4 } else { 0 };
+        // SACK-permitted takes the place of the padding before the timestamps.
+        let timestamps = match (self.timestamps, self.sack_permitted) {
+            (Some(_), _) => 12,
+            (None, true) => 4,
+            (None, false) => 0,
+        };
+        let sack = if self.sack.is_empty() {
+            0
+        } else {
+            4 + 8 * self.sack.len()
+        };
+        mss + window_scale + timestamps + sack
+    }
+
+    /// Whether there is no option.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many more SACK blocks fit beside the other options.
+    pub fn sack_room(&self) -> usize {
+        let kind_and_len = if self.sack.is_empty() { 4 } else { 0 };
+        let octets = MAX_OPTIONS.saturating_sub(self.len() + kind_and_len);
+        (octets / 8).min(self.sack.remaining_capacity())
+    }
+
+    /// Reads the options of a segment. `syn` says whether it is a SYN.
+    ///
+    /// An illegal length costs the segment (RFC 9293 MUST-7): what stands behind it cannot be
+    /// read, and a segment without its timestamps would slip past PAWS.
+    fn parse(bytes: &[u8], syn: bool) -> Result<Self, Malformed> {
+        let mut options = Self::default();
+        let mut rest = bytes;
+        loop {
+            let (&kind, len) = match rest {
+                [] | [kind::END, ..] => return Ok(options),
+                [kind::NOP, after @ ..] => {
+                    rest = after;
+                    continue;
+                }
+                [kind, len, ..] => (kind, usize::from(*len)),
+                [_] => return Err(Malformed::TcpOptionsIllegal),
+            };
+            if len < 2 || len > rest.len() {
+                return Err(Malformed::TcpOptionsIllegal);
+            }
+            let (option, after) = rest.split_at(len);
+            options.take(kind, &option[2..], syn)?;
+            rest = after;
+        }
+    }
+
+    /// Takes one option, unless it is unknown, a second one of its kind, or out of place.
+    fn take(&mut self, kind: u8, value: &[u8], syn: bool) -> Result<(), Malformed> {
+        let legal = match kind {
+            kind::MSS => value.len() == 2,
+            kind::WINDOW_SCALE => value.len() == 1,
+            kind::SACK_PERMITTED => value.is_empty(),
+            kind::SACK => !value.is_empty() && value.len().is_multiple_of(8),
+            kind::TIMESTAMPS => value.len() == 8,
+            _ => return Ok(()),
+        };
+        if !legal {
+            return Err(Malformed::TcpOptionsIllegal);
+        }
+        match (kind, value) {
+            (kind::MSS, &[a, b]) if syn && self.mss.is_none() => {
+                self.mss = Some(u16::from_be_bytes([a, b]));
+            }
+            (kind::WINDOW_SCALE, &[shift]) if syn && self.window_scale.is_none() => {
+                self.window_scale = Some(shift);
+            }
+            (kind::SACK_PERMITTED, []) if syn => self.sack_permitted = true,
+            (kind::SACK, blocks) if self.sack.is_empty() => {
+                let (blocks, _) = blocks.as_chunks::<8>();
+                self.sack.extend(blocks.iter().map(|&block| {
+                    let (left, right) = two_words(block);
+                    SackBlock { left, right }
+                }));
+            }
+            (kind::TIMESTAMPS, value) if self.timestamps.is_none() => {
+                self.timestamps = value.first_chunk().map(|&value| {
+                    let (tsval, tsecr) = two_words(value);
+                    Timestamps { tsval, tsecr }
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the options into `buffer`, which is [`len`](Self::len) octets. NOPs come first, so
+    /// that timestamps and blocks are at multiples of 4 (RFC 7323 appendix A).
+    fn emit(&self, buffer: &mut [u8]) {
+        let mut rest = buffer;
+        if let Some(mss) = self.mss {
+            let [a, b] = mss.to_be_bytes();
+            put(&mut rest, [kind::MSS, 4, a, b]);
+        }
+        match (self.timestamps, self.sack_permitted) {
+            (Some(_), true) => put(&mut rest, [kind::SACK_PERMITTED, 2, kind::TIMESTAMPS, 10]),
+            (Some(_), false) => put(&mut rest, [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]),
+            (None, true) => put(&mut rest, [kind::NOP, kind::NOP, kind::SACK_PERMITTED, 2]),
+            (None, false) => {}
+        }
+        if let Some(timestamps) = self.timestamps {
+            put(&mut rest, timestamps.tsval.to_be_bytes());
+            put(&mut rest, timestamps.tsecr.to_be_bytes());
+        }
+        if let Some(shift) = self.window_scale {
+            put(&mut rest, [kind::NOP, kind::WINDOW_SCALE, 3, shift]);
+        }
+        if !self.sack.is_empty() {
+            let len = 2 + 8 * self.sack.len() as u8;
+            put(&mut rest, [kind::NOP, kind::NOP, kind::SACK, len]);
+            for block in &self.sack {
+                put(&mut rest, block.left.to_be_bytes());
+                put(&mut rest, block.right.to_be_bytes());
+            }
+        }
+    }
+}
+
+fn two_words(octets: [u8; 8]) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = octets;
+    (
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+    )
+}
+
+/// Writes a word to the start of `buffer` and steps past it.
+fn put(buffer: &mut &mut [u8], word: [u8; 4]) {
+    let (start, rest) = std::mem::take(buffer).split_at_mut(4);
+    start.copy_from_slice(&word);
+    *buffer = rest;
 }
 
 /// The header of a segment without its ports, which are the flow key's.
@@ -102,6 +264,111 @@ pub struct Header {
     pub urgent: u16,
     /// Options.
     pub options: Options,
+}
+
+impl Header {
+    /// Octets on the wire, options included.
+    pub fn wire_len(&self) -> usize {
+        HEADER + self.options.len()
+    }
+
+    /// Writes the header into `buffer`, which is [`wire_len`](Self::wire_len) octets, its checksum zero. We
+    /// are the source.
+    pub(super) fn emit(&self, buffer: &mut [u8], key: &FlowKey) {
+        let len = buffer.len();
+        debug_assert!(
+            len <= HEADER + MAX_OPTIONS,
+            "the options do not fit: {:?}",
+            self.options
+        );
+        let (fixed, options) = buffer.split_at_mut(HEADER);
+        fixed[0..2].copy_from_slice(&key.local_port.to_be_bytes());
+        fixed[2..4].copy_from_slice(&key.remote_port.to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.seq.to_be_bytes());
+        fixed[8..12].copy_from_slice(&self.ack.to_be_bytes());
+        fixed[12] = (len as u8 / 4) << 4;
+        fixed[13] = self.flags.0;
+        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
+        fixed[16..18].fill(0);
+        fixed[18..20].copy_from_slice(&self.urgent.to_be_bytes());
+        self.options.emit(options);
+    }
+}
+
+/// A segment whose lengths are right, and nothing else yet.
+pub(super) struct Unverified<'a> {
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+    pub(super) checksum: u16,
+    fixed: &'a [u8; HEADER],
+    options: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> Unverified<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (fixed, rest) = bytes
+            .split_first_chunk::<HEADER>()
+            .ok_or(Malformed::TcpHeaderTruncated)?;
+        let options = (usize::from(fixed[12] >> 4) * 4)
+            .checked_sub(HEADER)
+            .ok_or(Malformed::TcpDataOffsetTooSmall)?;
+        let (options, payload) = rest
+            .split_at_checked(options)
+            .ok_or(Malformed::TcpDataOffsetBeyondSegment)?;
+        Ok(Self {
+            source_port: u16::from_be_bytes([fixed[0], fixed[1]]),
+            destination_port: u16::from_be_bytes([fixed[2], fixed[3]]),
+            checksum: u16::from_be_bytes([fixed[16], fixed[17]]),
+            fixed,
+            options,
+            payload,
+        })
+    }
+
+    /// Reads the rest, once the checksum has been found right.
+    pub(super) fn into_segment(self) -> Result<Segment<'a>, Malformed> {
+        let [
+            _,
+            _,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            a0,
+            a1,
+            a2,
+            a3,
+            _,
+            flags,
+            w0,
+            w1,
+            _,
+            _,
+            u0,
+            u1,
+        ] = *self.fixed;
+        let flags = Flags(flags);
+        let ack = u32::from_be_bytes([a0, a1, a2, a3]);
+        let urgent = u16::from_be_bytes([u0, u1]);
+        Ok(Segment {
+            header: Header {
+                seq: u32::from_be_bytes([s0, s1, s2, s3]),
+                ack: if flags.contains(Flags::ACK) { ack } else { 0 },
+                flags,
+                window: u16::from_be_bytes([w0, w1]),
+                urgent: if flags.contains(Flags::URG) {
+                    urgent
+                } else {
+                    0
+                },
+                options: Options::parse(self.options, flags.contains(Flags::SYN))?,
+            },
+            payload: self.payload,
+        })
+    }
 }
 
 /// A received segment: its header and its payload, which is a part of the frame.

@@ -1,0 +1,172 @@
+//! The fast face of the stack: callbacks that run to completion on the worker, within the turn in
+//! which their cause arrived.
+
+use slab::Slab;
+
+use crate::tcp::{Buffers, CloseReason, Context, Core, Keepalive, State, Tcb};
+use crate::time::Instant;
+use crate::wire::FlowKey;
+
+/// An application. One instance per core; it shares nothing with those on other cores.
+///
+/// A callback must not block: while it runs, its core serves nobody else.
+pub trait Service: Send + 'static {
+    /// What the application remembers of one connection; the stack keeps it.
+    type Connection: Send;
+
+    /// A connection is established.
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> Self::Connection;
+
+    /// Text has arrived: `data` is a part of the received frame. Returns how many octets of its
+    /// beginning are consumed. The rest is kept and offered again, with what follows it, after each
+    /// segment that arrives and each [`on_writable`](Self::on_writable).
+    fn on_data(
+        &mut self,
+        connection: &mut Self::Connection,
+        socket: &mut Socket<'_>,
+        data: &[u8],
+    ) -> usize;
+
+    /// There is room again after a [`Socket::send`] or [`Socket::send_with`] that was cut short.
+    fn on_writable(&mut self, connection: &mut Self::Connection, socket: &mut Socket<'_>) {
+        let _ = (connection, socket);
+    }
+
+    /// The peer has closed its side, and all that it sent has been consumed. Closes ours as well,
+    /// unless overridden.
+    fn on_peer_close(&mut self, connection: &mut Self::Connection, socket: &mut Socket<'_>) {
+        let _ = connection;
+        socket.close();
+    }
+
+    /// The connection is gone. Called once for each [`on_open`](Self::on_open).
+    fn on_close(&mut self, connection: Self::Connection, reason: CloseReason) {
+        let _ = (connection, reason);
+    }
+}
+
+/// One connection, as its application may use it during a callback.
+#[expect(missing_debug_implementations, reason = "a bundle of borrows")]
+pub struct Socket<'a> {
+    pub(super) tcb: &'a mut Tcb,
+    pub(super) cx: Context<'a>,
+    pub(super) key: &'a FlowKey,
+}
+
+impl<'a> Socket<'a> {
+    pub(super) fn new(
+        tcb: &'a mut Tcb,
+        key: &'a FlowKey,
+        now: Instant,
+        buffers: &'a mut dyn Buffers,
+        core: &'a mut Core,
+    ) -> Self {
+        Self {
+            tcb,
+            cx: Context { now, buffers, core },
+            key,
+        }
+    }
+
+    /// Queues as much of `data` as limits allow and returns that number. After less than all of
+    /// it, [`Service::on_writable`] follows.
+    pub fn send(&mut self, data: &[u8]) -> usize {
+        self.tcb.send(&mut self.cx, data)
+    }
+
+    /// Lets `fill` write at most `limit` octets straight into TX frames, piece by piece. It
+    /// returns how many it wrote; less than it was offered ends the call. Returns the total; if a
+    /// limit of the stack's cut it short, [`Service::on_writable`] follows.
+    pub fn send_with(&mut self, limit: usize, mut fill: impl FnMut(&mut [u8]) -> usize) -> usize {
+        self.tcb.send_with(&mut self.cx, limit, &mut fill)
+    }
+
+    /// No more to send: a FIN follows what is queued. Text still arrives.
+    pub fn shutdown(&mut self) {
+        self.tcb.shutdown(&mut self.cx);
+    }
+
+    /// Done in both directions: a FIN follows what is queued. Text that is unread or still arrives
+    /// resets the connection.
+    pub fn close(&mut self) {
+        self.tcb.close(&mut self.cx);
+    }
+
+    /// Resets the connection.
+    pub fn abort(&mut self) {
+        self.tcb.abort(&mut self.cx);
+    }
+
+    /// Switches Nagle's algorithm off or on.
+    pub fn set_nodelay(&mut self, nodelay: bool) {
+        self.tcb.set_nodelay(nodelay);
+    }
+
+    /// Switches keepalive probes on or off.
+    pub fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
+        self.tcb.set_keepalive(&self.cx, keepalive);
+    }
+
+    /// The state of the connection.
+    pub fn state(&self) -> State {
+        self.tcb.state()
+    }
+
+    /// Addresses and ports.
+    pub fn key(&self) -> &FlowKey {
+        self.key
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Instant {
+        self.cx.now
+    }
+}
+
+/// A [`Service`] of whatever type, with the connections that it remembers.
+pub(super) trait AnyService: Send {
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> u32;
+    fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize;
+    fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>);
+    fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>);
+    fn on_close(&mut self, connection: u32, reason: CloseReason);
+}
+
+/// See [`AnyService`].
+pub(super) struct Hosted<S: Service> {
+    pub(super) service: S,
+    pub(super) connections: Slab<S::Connection>,
+}
+
+impl<S: Service> AnyService for Hosted<S> {
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> u32 {
+        let connection = self.service.on_open(socket);
+        // Bounded by the flow table, whose slots are numbered by u32.
+        self.connections.insert(connection) as u32
+    }
+
+    fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        match self.connections.get_mut(connection as usize) {
+            Some(connection) => self.service.on_data(connection, socket, data),
+            None => data.len(),
+        }
+    }
+
+    fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>) {
+        if let Some(connection) = self.connections.get_mut(connection as usize) {
+            self.service.on_writable(connection, socket);
+        }
+    }
+
+    fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>) {
+        if let Some(connection) = self.connections.get_mut(connection as usize) {
+            self.service.on_peer_close(connection, socket);
+        }
+    }
+
+    fn on_close(&mut self, connection: u32, reason: CloseReason) {
+        if let Some(connection) = self.connections.try_remove(connection as usize) {
+            self.service.on_close(connection, reason);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The acknowledgment of a segment (RFC 9293 section 3.10.7.4, fifth check; RFC 5681; RFC 6298).
+
+use super::context::Context;
+use super::input::{Events, segment_length};
+use super::seq::Seq;
+use super::state::{Event, State};
+use super::tcb::{CloseReason, FinState, Tcb};
+use super::timers::Timer;
+use crate::time::Duration;
+use crate::wire::tcp::{Header, Segment};
+
+impl Tcb {
+    /// Takes SEG.ACK and SEG.WND. Returns whether the segment's text is to be looked at.
+    pub(super) fn handle_ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        segment: &Segment<'_>,
+        events: &mut Events,
+    ) -> bool {
+        let header = &segment.header;
+        let ack = Seq(header.ack);
+        // RFC 5961 section 5.2.
+        if ack.after(self.snd.nxt) || ack.before(self.snd.una - self.snd.max_wnd) {
+            cx.core.counters.ack_rejected += 1;
+            self.challenge(cx);
+            return false;
+        }
+        let is_duplicate = self.is_duplicate_ack(segment, ack);
+        self.take_window(header, ack);
+        if ack.after(self.snd.una) {
+            self.handle_new_ack(cx, header, ack, events);
+        } else if is_duplicate {
+            self.handle_duplicate_ack(cx);
+        }
+        self.state != State::Closed
+    }
+
+    /// RFC 5681 section 2, DUPLICATE ACKNOWLEDGMENT.
+    fn is_duplicate_ack(&self, segment: &Segment<'_>, ack: Seq) -> bool {
+        ack == self.snd.una
+            && self.flight_size() > 0
+            && segment_length(segment) == 0
+            && u32::from(segment.header.window) << self.snd.shift == self.snd.wnd
+    }
+
+    fn take_window(&mut self, header: &Header, ack: Seq) {
+        let seq = Seq(header.seq);
+        let is_newer =
+            self.snd.wl1.before(seq) || (self.snd.wl1 == seq && self.snd.wl2.at_or_before(ack));
+        if !is_newer || ack.before(self.snd.una) {
+            return;
+        }
+        self.snd.wnd = u32::from(header.window) << self.snd.shift;
+        self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
+        self.snd.wl1 = seq;
+        self.snd.wl2 = ack;
+        if self.timers.is_set(Timer::Persist) && self.snd.wnd > 0 {
+            self.timers.stop(Timer::Persist);
+            self.rtt.on_progress();
+        }
+    }
+
+    fn handle_new_ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        header: &Header,
+        ack: Seq,
+        events: &mut Events,
+    ) {
+        let flight_size = self.flight_size();
+        let acked = ack.since(self.snd.una);
+        // The FIN has a sequence number, but no segment in the queue.
+        let fin_acked = self.fin != FinState::None && ack.after(self.snd.end);
+        let removed = self
+            .send
+            .acknowledge(&mut cx.core.segments, cx.buffers, ack);
+        self.snd.una = ack;
+        if let Some(sent_at) = removed.sent_at {
+            self.rtt.on_measurement(cx.now.saturating_since(sent_at));
+        } else if removed.retransmitted {
+            self.measure_by_timestamp(cx, header);
+        }
+        self.rtt.on_progress();
+        self.recover(cx, acked, flight_size);
+        self.restart_retransmission_timer(cx);
+        if self.wants_send {
+            *events |= Events::WRITABLE;
+        }
+        if fin_acked {
+            self.handle_ack_of_fin(cx, events);
+        }
+    }
+
+    /// RFC 6298 rules 5.2 and 5.3.
+    pub(super) fn restart_retransmission_timer(&mut self, cx: &Context<'_>) {
+        if self.flight_size() > 0 {
+            self.timers
+                .set(Timer::Retransmission, cx.now + self.rtt.rto());
+        } else {
+            self.timers.stop(Timer::Retransmission);
+        }
+    }
+
+    /// RTTM (RFC 7323 section 4.1) for what Karn's algorithm excludes: the echo tells which
+    /// transmission is acknowledged, if only to the millisecond.
+    pub(super) fn measure_by_timestamp(&mut self, cx: &Context<'_>, header: &Header) {
+        let (Some(state), Some(timestamps)) = (self.timestamps, header.options.timestamps) else {
+            return;
+        };
+        let elapsed = state.tsval(cx.now).wrapping_sub(timestamps.tsecr);
+        // An echo from the future, or from before our last reboot, is a lie.
+        if timestamps.tsecr != 0 && elapsed < 1 << 24 {
+            self.rtt
+                .on_measurement(Duration::from_millis(u64::from(elapsed)));
+        }
+    }
+
+    fn handle_ack_of_fin(&mut self, cx: &mut Context<'_>, events: &mut Events) {
+        match self.state {
+            State::FinWait1 => {
+                self.transition(Event::AckOfFin);
+                self.start_fin_wait_2(cx);
+            }
+            State::Closing => self.enter_time_wait(cx, Event::AckOfFin),
+            State::LastAck => {
+                self.finish(cx, Event::AckOfFin, CloseReason::Finished);
+                *events |= Events::CLOSED;
+            }
+            _ => {}
+        }
+    }
+
+    /// TIME-WAIT needs only what [`TimeWait`](super::TimeWait) keeps.
+    pub(super) fn enter_time_wait(&mut self, cx: &mut Context<'_>, event: Event) {
+        self.transition(event);
+        self.timers.stop_all();
+        cx.core.counters.time_wait += 1;
+    }
+}

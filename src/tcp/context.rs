@@ -1,0 +1,201 @@
+//! What the connections of one core share: settings, memory, counters, secrets.
+
+use slab::Slab;
+
+use super::buffers::Buffers;
+use super::config::Config;
+use super::isn::IsnGenerator;
+use super::receive_queue::ReceiveMemory;
+use super::send_queue::SendSegment;
+use crate::time::{Duration, Instant};
+
+/// One core's shared part of TCP. Connections refer to what is theirs in it by index.
+#[derive(Debug)]
+pub struct Core {
+    /// Settings.
+    pub config: Config,
+    /// What has been counted.
+    pub counters: Counters,
+    pub(super) isn: IsnGenerator,
+    pub(super) segments: Slab<SendSegment>,
+    pub(super) receive: ReceiveMemory,
+    challenges: TokenBucket,
+}
+
+impl Core {
+    /// An empty core.
+    pub fn new(config: Config, isn: IsnGenerator) -> Self {
+        Self {
+            counters: Counters::default(),
+            isn,
+            segments: Slab::new(),
+            receive: ReceiveMemory::new(config.receive_memory),
+            challenges: TokenBucket::new(config.challenge_acks_per_second),
+            config,
+        }
+    }
+
+    /// Whether nothing is held for any connection.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.receive.is_empty()
+    }
+
+    /// Octets held for applications, in whole pages.
+    pub fn receive_bytes(&self) -> usize {
+        self.receive.bytes()
+    }
+
+    /// Whether one more answer to a segment that may be forged is within RFC 5961 section 7's
+    /// limit.
+    pub(super) fn may_challenge(&mut self, now: Instant) -> bool {
+        let granted = self.challenges.take(now);
+        if granted {
+            self.counters.challenge_acks += 1;
+        } else {
+            self.counters.challenge_acks_suppressed += 1;
+        }
+        granted
+    }
+}
+
+/// What a call into TCP needs besides the connection.
+#[expect(missing_debug_implementations, reason = "a bundle of borrows")]
+pub struct Context<'a> {
+    /// The time of this turn.
+    pub now: Instant,
+    /// The memory of the connection's queue.
+    pub buffers: &'a mut dyn Buffers,
+    /// The core's shared part.
+    pub core: &'a mut Core,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What one core's TCP has counted; the names follow RFC 4022 and Linux's TcpExt.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Names and values, in order of declaration.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// SYNs sent to open a connection.
+    active_opens,
+    /// Connections that entered SYN-RECEIVED from LISTEN.
+    passive_opens,
+    /// Connections that became established.
+    established,
+    /// Opens that failed.
+    attempt_fails,
+    /// Established connections that were reset or timed out.
+    established_resets,
+    /// Segments received, those in error included.
+    in_segs,
+    /// Segments sent, retransmissions included.
+    out_segs,
+    /// Segments retransmitted.
+    retrans_segs,
+    /// Resets sent.
+    out_rsts,
+    /// SYNs dropped because the SYN queue was full.
+    listen_overflows,
+    /// SYN-ACKs sent again.
+    syn_ack_retransmits,
+    /// Retransmission timers expired.
+    timeouts,
+    /// Fast retransmits.
+    fast_retransmits,
+    /// Retransmissions that waited because the kernel had not yet given the frame back.
+    retransmits_deferred,
+    /// Segments dropped by PAWS (RFC 7323 section 5).
+    paws_rejected,
+    /// Segments without the timestamps that were negotiated (RFC 7323 section 3.2).
+    timestamps_missing,
+    /// Segments outside the window.
+    out_of_window,
+    /// Resets in the window that were not exactly at RCV.NXT (RFC 5961 section 3.2).
+    rst_challenged,
+    /// SYNs on a synchronized connection (RFC 5961 section 4.2).
+    syn_challenged,
+    /// Acknowledgments outside the acceptable range (RFC 5961 section 5.2).
+    ack_rejected,
+    /// Challenge ACKs sent.
+    challenge_acks,
+    /// Challenge ACKs not sent because of their limit.
+    challenge_acks_suppressed,
+    /// Segments stored out of order.
+    out_of_order_queued,
+    /// Out-of-order segments dropped because of a limit.
+    out_of_order_dropped,
+    /// Octets of text refused because the core's receive memory was used up.
+    receive_memory_exhausted,
+    /// Duplicate segments.
+    duplicates,
+    /// Zero-window probes sent.
+    window_probes,
+    /// Keepalive probes sent.
+    keepalive_probes,
+    /// Connections given up: no acknowledgment, or no answer to keepalive.
+    timed_out,
+    /// Connections reset because text arrived after the application had closed.
+    aborts_on_data,
+    /// Connections that entered TIME-WAIT.
+    time_wait,
+    /// TIME-WAITs ended early by a new SYN.
+    time_wait_recycled,
+}
+
+/// A limit of events per second.
+#[derive(Debug)]
+struct TokenBucket {
+    interval: Duration,
+    /// The time at which the bucket was, or will be, full; late enough means empty.
+    full_at: Instant,
+    depth: Duration,
+}
+
+impl TokenBucket {
+    fn new(per_second: u32) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            interval: second / u64::from(per_second.max(1)),
+            full_at: Instant::ZERO,
+            depth: second,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let full_at = if self.full_at < now {
+            now
+        } else {
+            self.full_at
+        } + self.interval;
+        let granted = full_at.saturating_since(now) <= self.depth;
+        if granted {
+            self.full_at = full_at;
+        }
+        granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_grants_its_rate_and_no_more() {
+        let mut bucket = TokenBucket::new(10);
+        let start = Instant::from_millis(7_000);
+        assert_eq!((0..100).filter(|_| bucket.take(start)).count(), 10);
+        let later = start + Duration::from_millis(300);
+        assert_eq!((0..100).filter(|_| bucket.take(later)).count(), 3);
+    }
+}

@@ -1,0 +1,331 @@
+//! A segment arrives (RFC 9293 section 3.10.7): the checks before its acknowledgment and text.
+
+use std::ops::{BitOr, BitOrAssign};
+
+use super::context::Context;
+use super::seq::Seq;
+use super::state::{Event, State};
+use super::tcb::{AckDue, CloseReason, Tcb};
+use super::timers::Timer;
+use crate::wire::tcp::{Flags, Header, Segment};
+
+/// RFC 7323 section 5.5: TS.Recent is not trusted after 24 days of silence.
+const TS_RECENT_LIFETIME_MS: u32 = 24 * 24 * 3_600 * 1_000;
+
+/// What a segment or a timer has done that the application may want to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events(u8);
+
+impl Events {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// The connection is established.
+    pub const OPENED: Self = Self(1);
+    /// There is room again after a `send` that was cut short.
+    pub const WRITABLE: Self = Self(2);
+    /// The connection is closed: [`Tcb::close_reason`].
+    pub const CLOSED: Self = Self(4);
+    /// The segment belongs to an earlier connection and is to be answered with
+    /// [`reset_for`](super::reset_for); this connection goes on.
+    pub const RESET_SENDER: Self = Self(8);
+    /// The segment is the peer's beyond doubt: in the window and with a credible acknowledgment.
+    pub const ACCEPTED: Self = Self(16);
+
+    /// Whether `other` is among them.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Events {
+    type Output = Self;
+
+    fn bitor(self, rhs: Self) -> Self {
+        Self(self.0 | rhs.0)
+    }
+}
+
+impl BitOrAssign for Events {
+    fn bitor_assign(&mut self, rhs: Self) {
+        self.0 |= rhs.0;
+    }
+}
+
+/// What a segment has brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrival<'a> {
+    /// What has happened.
+    pub events: Events,
+    /// Text in order that starts at RCV.NXT, a slice of the frame. It is not received until
+    /// [`Tcb::handle_text`] says how much of it the application has consumed.
+    pub text: &'a [u8],
+}
+
+impl Arrival<'_> {
+    fn of(events: Events) -> Self {
+        Self { events, text: &[] }
+    }
+}
+
+impl Tcb {
+    /// A segment of this connection, whole and with a right checksum.
+    pub fn handle_segment<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        segment: &Segment<'a>,
+    ) -> Arrival<'a> {
+        cx.core.counters.in_segs += 1;
+        match self.state {
+            State::Closed | State::Listen | State::TimeWait => Arrival::default(),
+            State::SynSent => self.handle_in_syn_sent(cx, segment),
+            _ => self.handle_otherwise(cx, segment),
+        }
+    }
+
+    /// RFC 9293 section 3.10.7.3.
+    fn handle_in_syn_sent<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        segment: &Segment<'a>,
+    ) -> Arrival<'a> {
+        let header = &segment.header;
+        let has_ack = header.flags.contains(Flags::ACK);
+        let ack = Seq(header.ack);
+        if has_ack && (ack.at_or_before(self.snd.iss) || ack.after(self.snd.nxt)) {
+            // First check: the half-open connection of section 3.5.1 is told that it is one.
+            cx.core.counters.ack_rejected += 1;
+            return Arrival::of(Events::RESET_SENDER);
+        }
+        if header.flags.contains(Flags::RST) {
+            if !has_ack {
+                return Arrival::default();
+            }
+            self.finish(cx, Event::Reset, CloseReason::Refused);
+            return Arrival::of(Events::CLOSED);
+        }
+        if !header.flags.contains(Flags::SYN) {
+            return Arrival::default();
+        }
+        self.synchronize(cx, header);
+        if !has_ack {
+            // A simultaneous open. Text on the SYN will come again.
+            self.transition(Event::Syn);
+            self.pending.syn = true;
+            self.timers
+                .set(Timer::Retransmission, cx.now + self.rtt.rto());
+            return Arrival::default();
+        }
+        self.transition(Event::SynAck);
+        self.pending.ack = AckDue::Now;
+        self.establish(cx, header);
+        let mut arrival = Arrival::of(Events::OPENED);
+        let after_syn = Seq(header.seq) + 1;
+        self.handle_text_part(cx, after_syn, segment.payload, header.flags, &mut arrival);
+        arrival
+    }
+
+    /// RFC 9293 section 3.10.7.4, in its order, with RFC 7323's and RFC 5961's changes.
+    fn handle_otherwise<'a>(&mut self, cx: &mut Context<'_>, segment: &Segment<'a>) -> Arrival<'a> {
+        let header = &segment.header;
+        let seq = Seq(header.seq);
+        let len = segment_length(segment);
+        if !self.passes_paws(cx, header) || !self.is_acceptable(cx, seq, len, header.flags) {
+            return Arrival::default();
+        }
+        if header.flags.contains(Flags::RST) {
+            return self.handle_reset(cx, seq);
+        }
+        if header.flags.contains(Flags::SYN) {
+            // RFC 5961 section 4.2: whatever the sequence number.
+            cx.core.counters.syn_challenged += 1;
+            self.challenge(cx);
+            return Arrival::default();
+        }
+        if !header.flags.contains(Flags::ACK) {
+            return Arrival::default();
+        }
+        self.remember_timestamp(cx, header, seq);
+        let mut arrival = Arrival::default();
+        if self.state == State::SynReceived {
+            if !self.acknowledges_our_syn(cx, header) {
+                return Arrival::of(Events::RESET_SENDER);
+            }
+            arrival.events |= Events::OPENED;
+        }
+        if !self.handle_ack(cx, segment, &mut arrival.events) {
+            return arrival;
+        }
+        arrival.events |= Events::ACCEPTED;
+        self.restart_keepalive(cx.now);
+        if self.state != State::Closed {
+            self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
+        }
+        arrival
+    }
+
+    /// The peer's SYN, on a connection that is in SYN-SENT.
+    fn synchronize(&mut self, cx: &mut Context<'_>, header: &Header) {
+        self.negotiate(&cx.core.config, &header.options, cx.now);
+        self.start_receiving(cx, Seq(header.seq));
+        // The window of a SYN is never scaled (RFC 7323 section 2.2).
+        self.snd.wnd = u32::from(header.window);
+        self.snd.max_wnd = self.snd.wnd;
+        self.snd.wl1 = Seq(header.seq);
+    }
+
+    pub(super) fn start_receiving(&mut self, cx: &Context<'_>, irs: Seq) {
+        self.rcv.irs = irs;
+        self.rcv.nxt = irs + 1;
+        self.rcv.acked = self.rcv.nxt;
+        self.rcv.edge = self.rcv.nxt + cx.core.config.receive_buffer.min(0xffff);
+    }
+
+    /// Our SYN is acknowledged.
+    fn establish(&mut self, cx: &mut Context<'_>, header: &Header) {
+        let retransmitted = self.rtt.backoff() > 0;
+        if retransmitted {
+            self.rtt.on_handshake_retransmitted();
+        }
+        self.measure_handshake(cx, header, retransmitted);
+        self.snd.una = self.snd.iss + 1;
+        self.snd.wl1 = Seq(header.seq);
+        self.snd.wl2 = Seq(header.ack);
+        self.pending.syn = false;
+        self.timers.stop(Timer::Retransmission);
+        self.restart_keepalive(cx.now);
+        cx.core.counters.established += 1;
+    }
+
+    /// The handshake's round trip: by our timestamp's echo, or by the time of the only SYN.
+    fn measure_handshake(&mut self, cx: &Context<'_>, header: &Header, retransmitted: bool) {
+        if retransmitted {
+            self.measure_by_timestamp(cx, header);
+        } else if self.sent_at > crate::time::Instant::ZERO {
+            self.rtt
+                .on_measurement(cx.now.saturating_since(self.sent_at));
+        }
+    }
+
+    /// Fifth check, SYN-RECEIVED.
+    fn acknowledges_our_syn(&mut self, cx: &mut Context<'_>, header: &Header) -> bool {
+        let ack = Seq(header.ack);
+        if !(ack.after(self.snd.una) && ack.at_or_before(self.snd.nxt)) {
+            cx.core.counters.ack_rejected += 1;
+            return false;
+        }
+        self.snd.wnd = u32::from(header.window) << self.snd.shift;
+        self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
+        self.transition(Event::AckOfSyn);
+        self.establish(cx, header);
+        true
+    }
+
+    /// RFC 7323 section 5.3, R1.
+    fn passes_paws(&mut self, cx: &mut Context<'_>, header: &Header) -> bool {
+        let Some(state) = self.timestamps else {
+            return true;
+        };
+        if header.flags.contains(Flags::RST) {
+            return true;
+        }
+        let Some(timestamps) = header.options.timestamps else {
+            cx.core.counters.timestamps_missing += 1;
+            return false;
+        };
+        let is_old = (timestamps.tsval.wrapping_sub(state.recent) as i32) < 0;
+        let age = (cx.now.as_millis() as u32).wrapping_sub(state.recent_at);
+        if is_old && age < TS_RECENT_LIFETIME_MS {
+            cx.core.counters.paws_rejected += 1;
+            self.challenge(cx);
+            return false;
+        }
+        true
+    }
+
+    /// RFC 7323 section 4.3, as corrected by its appendix on Last.ACK.sent.
+    fn remember_timestamp(&mut self, cx: &Context<'_>, header: &Header, seq: Seq) {
+        let acked = self.rcv.acked;
+        if let (Some(state), Some(timestamps)) = (&mut self.timestamps, header.options.timestamps)
+            && seq.at_or_before(acked)
+        {
+            state.recent = timestamps.tsval;
+            state.recent_at = cx.now.as_millis() as u32;
+        }
+    }
+
+    /// First check: RFC 9293 section 3.4, table 6.
+    fn is_acceptable(&mut self, cx: &mut Context<'_>, seq: Seq, len: u32, flags: Flags) -> bool {
+        let window = self.rcv.edge.since(self.rcv.nxt);
+        let acceptable = match (len, window) {
+            (0, 0) => seq == self.rcv.nxt,
+            (0, _) => seq.in_window(self.rcv.nxt, window),
+            // Section 3.10.7.4: with a window of zero, acknowledgments and resets still count; the
+            // text is trimmed away later.
+            (_, 0) => seq == self.rcv.nxt,
+            (_, _) => {
+                seq.in_window(self.rcv.nxt, window)
+                    || (seq + (len - 1)).in_window(self.rcv.nxt, window)
+                    // Starts before the window and ends behind it.
+                    || (seq.before(self.rcv.nxt) && (seq + len).at_or_after(self.rcv.edge))
+            }
+        };
+        if acceptable {
+            return true;
+        }
+        if flags.contains(Flags::RST) {
+            return false;
+        }
+        if len > 0 && (seq + len).at_or_before(self.rcv.nxt) {
+            // Wholly old: our ACK was lost, or the network has doubled it. RFC 5681 section 4.2
+            // asks for an ACK at once.
+            cx.core.counters.duplicates += 1;
+            if flags.contains(Flags::SYN) && self.state == State::SynReceived {
+                self.pending.syn = true;
+            } else {
+                self.owe_duplicate_ack();
+            }
+        } else {
+            // A probe (keepalive or zero-window) or a stranger: both get an ACK, within limits, so
+            // that two confused peers fall silent.
+            cx.core.counters.out_of_window += 1;
+            self.challenge(cx);
+        }
+        false
+    }
+
+    /// Second check: RFC 5961 section 3.2.
+    fn handle_reset<'a>(&mut self, cx: &mut Context<'_>, seq: Seq) -> Arrival<'a> {
+        if seq != self.rcv.nxt {
+            cx.core.counters.rst_challenged += 1;
+            self.challenge(cx);
+            return Arrival::default();
+        }
+        let reason = match self.state {
+            State::SynReceived if !self.passive => CloseReason::Refused,
+            State::Closing | State::LastAck => CloseReason::Finished,
+            _ => CloseReason::Reset,
+        };
+        self.finish(cx, Event::Reset, reason);
+        Arrival::of(Events::CLOSED)
+    }
+
+    /// A challenge ACK (RFC 5961 section 7 limits them).
+    pub(super) fn challenge(&mut self, cx: &mut Context<'_>) {
+        if cx.core.may_challenge(cx.now) {
+            self.owe_duplicate_ack();
+        }
+    }
+
+    pub(super) fn owe_duplicate_ack(&mut self) {
+        self.pending.duplicate_acks = self.pending.duplicate_acks.saturating_add(1);
+    }
+}
+
+/// SEG.LEN: text and the sequence numbers of SYN and FIN.
+pub(super) fn segment_length(segment: &Segment<'_>) -> u32 {
+    let flags = segment.header.flags;
+    // A frame is far shorter than 2^32.
+    segment.payload.len() as u32
+        + u32::from(flags.contains(Flags::SYN))
+        + u32::from(flags.contains(Flags::FIN))
+}

@@ -1,0 +1,95 @@
+//! Initial sequence numbers and timestamp offsets (RFC 6528, RFC 7323 section 5.4).
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use super::seq::Seq;
+use crate::time::Instant;
+use crate::wire::FlowKey;
+
+/// `ISN = M + F(localip, localport, remoteip, remoteport, secretkey)`: unpredictable from outside,
+/// and growing with time for one pair of endpoints.
+#[derive(Clone)]
+pub struct IsnGenerator {
+    isn: SipHasher24,
+    timestamp: SipHasher24,
+}
+
+impl IsnGenerator {
+    /// A generator with its secret; the same on every core, since a flow may be answered by any.
+    pub fn new(secret: [u8; 32]) -> Self {
+        let half = |range: std::ops::Range<usize>| {
+            let mut key = [0; 16];
+            key.copy_from_slice(&secret[range]);
+            SipHasher24::new_with_key(&key)
+        };
+        Self {
+            isn: half(0..16),
+            timestamp: half(16..32),
+        }
+    }
+
+    /// The ISN for `key` at `now`. M is the four-microsecond timer of RFC 9293 section 3.4.1.
+    pub fn isn(&self, key: &FlowKey, now: Instant) -> Seq {
+        let m = (now.as_nanos() / 4_000) as u32;
+        Seq(m.wrapping_add(hash(self.isn, key) as u32))
+    }
+
+    /// What is added to the clock in the timestamps of `key`, so that they tell nothing about
+    /// other connections or our uptime.
+    pub fn timestamp_offset(&self, key: &FlowKey) -> u32 {
+        hash(self.timestamp, key) as u32
+    }
+}
+
+impl std::fmt::Debug for IsnGenerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IsnGenerator { secret }")
+    }
+}
+
+fn hash(mut hasher: SipHasher24, key: &FlowKey) -> u64 {
+    hasher.write(key.local.octets());
+    hasher.write(key.remote.octets());
+    hasher.write_u32(u32::from(key.local_port) << 16 | u32::from(key.remote_port));
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Duration;
+    use crate::wire::Address;
+
+    fn key(remote_port: u16) -> FlowKey {
+        FlowKey {
+            local: Address::from_ipv4([198, 18, 0, 1]),
+            remote: Address::from_ipv4([198, 18, 0, 2]),
+            local_port: 80,
+            remote_port,
+        }
+    }
+
+    #[test]
+    fn one_pair_of_endpoints_sees_a_clock_of_four_microseconds() {
+        let isn = IsnGenerator::new([7; 32]);
+        let now = Instant::from_millis(5_000);
+        let first = isn.isn(&key(1000), now);
+        let later = isn.isn(&key(1000), now + Duration::from_micros(400));
+        assert_eq!(later.since(first), 100);
+    }
+
+    #[test]
+    fn other_endpoints_and_other_secrets_tell_nothing() {
+        let now = Instant::from_millis(5_000);
+        let isn = IsnGenerator::new([7; 32]);
+        let other = IsnGenerator::new([8; 32]);
+        assert_ne!(isn.isn(&key(1000), now), isn.isn(&key(1001), now));
+        assert_ne!(isn.isn(&key(1000), now), other.isn(&key(1000), now));
+        assert_ne!(
+            isn.timestamp_offset(&key(1000)),
+            isn.timestamp_offset(&key(1001))
+        );
+    }
+}

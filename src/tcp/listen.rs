@@ -1,0 +1,257 @@
+//! Passive opens: a listener and its half-open connections.
+//!
+//! A SYN costs one [`SynEntry`] and no memory else. The entry sends the SYN-ACK and its
+//! retransmissions; any other segment builds a [`Tcb`] in SYN-RECEIVED from it, which does the
+//! rest. If it is still there afterwards, it folds back into the entry.
+
+use super::config::Config;
+use super::context::Context;
+use super::rtt::{INITIAL_RTO, MAX_RTO};
+use super::seq::Seq;
+use super::state::{Event, State};
+use super::tcb::{Opening, Tcb};
+use crate::time::{Duration, Instant};
+use crate::wire::FlowKey;
+use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
+
+/// A local port that takes connections (LISTEN of RFC 9293 section 3.3.2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listener {
+    half_open: usize,
+}
+
+/// A half-open connection: what SYN-RECEIVED has to remember, in at most 64 bytes with what the
+/// stack adds.
+#[derive(Clone, Debug)]
+pub struct SynEntry {
+    /// When the SYN-ACK is due again.
+    pub deadline: Instant,
+    irs: Seq,
+    iss: Seq,
+    tsval: u32,
+    mss: u16,
+    window: u16,
+    path_mss: u16,
+    window_scale: u8,
+    flags: u8,
+    retransmissions: u8,
+}
+
+const HAS_MSS: u8 = 1;
+const HAS_SCALE: u8 = 2;
+const HAS_SACK: u8 = 4;
+const HAS_TIMESTAMPS: u8 = 8;
+
+/// What a segment makes of a half-open connection.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once, into the arena")]
+pub enum SynVerdict {
+    /// It stays half open.
+    Stays,
+    /// It stays half open; send the SYN-ACK again.
+    SynAckAgain,
+    /// It is gone: reset by the peer.
+    Gone,
+    /// A connection in SYN-RECEIVED to which the segment is to be given.
+    Opens(Tcb),
+}
+
+impl Listener {
+    /// The first segment of a peer (RFC 9293 section 3.10.7.2): a new half-open connection, or
+    /// `None` when the queue is full or the segment opens nothing. `beyond` is what a TIME-WAIT
+    /// asks for.
+    pub fn handle_syn(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: &FlowKey,
+        segment: &Segment<'_>,
+        path_mss: u16,
+        beyond: Option<Seq>,
+    ) -> Option<SynEntry> {
+        let header = &segment.header;
+        cx.core.counters.in_segs += 1;
+        if self.half_open >= cx.core.config.syn_queue {
+            cx.core.counters.listen_overflows += 1;
+            return None;
+        }
+        let iss = cx.core.isn.isn(key, cx.now);
+        // A TIME-WAIT's successor starts behind it (RFC 9293 section 3.10.7.4, MAY-2).
+        let iss = beyond
+            .filter(|&beyond| iss.at_or_before(beyond))
+            .map_or(iss, |b| b + 64_000);
+        let options = &header.options;
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        cx.core.counters.passive_opens += 1;
+        self.half_open += 1;
+        Some(SynEntry {
+            deadline: cx.now + INITIAL_RTO,
+            irs: Seq(header.seq),
+            iss,
+            tsval: options.timestamps.map_or(0, |timestamps| timestamps.tsval),
+            mss: options.mss.unwrap_or(0),
+            window: header.window,
+            path_mss,
+            window_scale: options.window_scale.unwrap_or(0),
+            flags: flag(options.mss.is_some(), HAS_MSS)
+                | flag(
+                    options.window_scale.is_some() && cx.core.config.window_scale,
+                    HAS_SCALE,
+                )
+                | flag(options.sack_permitted && cx.core.config.sack, HAS_SACK)
+                | flag(
+                    options.timestamps.is_some() && cx.core.config.timestamps,
+                    HAS_TIMESTAMPS,
+                ),
+            retransmissions: 0,
+        })
+    }
+
+    /// A half-open connection of this listener has ended, well or badly.
+    pub fn forget(&mut self) {
+        self.half_open = self.half_open.saturating_sub(1);
+    }
+
+    /// Half-open connections.
+    pub fn half_open(&self) -> usize {
+        self.half_open
+    }
+}
+
+impl SynEntry {
+    /// A segment for this half-open connection.
+    pub fn handle_segment(
+        &self,
+        cx: &mut Context<'_>,
+        key: &FlowKey,
+        segment: &Segment<'_>,
+    ) -> SynVerdict {
+        let flags = segment.header.flags;
+        if flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST) {
+            cx.core.counters.in_segs += 1;
+            // The peer has not seen our SYN-ACK. A SYN with another number is another attempt,
+            // which must wait for this one to end (RFC 5961 section 4.2).
+            return if Seq(segment.header.seq) == self.irs {
+                SynVerdict::SynAckAgain
+            } else {
+                cx.core.counters.syn_challenged += 1;
+                SynVerdict::Stays
+            };
+        }
+        if flags.contains(Flags::RST) && Seq(segment.header.seq) == self.irs + 1 {
+            cx.core.counters.in_segs += 1;
+            cx.core.counters.attempt_fails += 1;
+            return SynVerdict::Gone;
+        }
+        SynVerdict::Opens(self.to_tcb(cx, key))
+    }
+
+    /// The SYN-ACK.
+    pub fn syn_ack(&self, cx: &mut Context<'_>, key: &FlowKey) -> Header {
+        cx.core.counters.out_segs += 1;
+        let tsval = (cx.now.as_millis() as u32).wrapping_add(cx.core.isn.timestamp_offset(key));
+        Header {
+            seq: self.iss.0,
+            ack: (self.irs + 1).0,
+            flags: Flags::SYN | Flags::ACK,
+            window: cx.core.config.receive_buffer.min(0xffff) as u16,
+            urgent: 0,
+            options: Options {
+                mss: Some(self.path_mss),
+                window_scale: self.has(HAS_SCALE).then(|| cx.core.config.window_shift()),
+                sack_permitted: self.has(HAS_SACK),
+                timestamps: self.has(HAS_TIMESTAMPS).then_some(Timestamps {
+                    tsval,
+                    tsecr: self.tsval,
+                }),
+                ..Options::default()
+            },
+        }
+    }
+
+    /// Its timer is due: the SYN-ACK is to be sent again, or `false` when it was sent often enough.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.retransmissions >= cx.core.config.syn_ack_retransmissions {
+            cx.core.counters.attempt_fails += 1;
+            return false;
+        }
+        self.retransmissions += 1;
+        cx.core.counters.syn_ack_retransmits += 1;
+        let backoff = INITIAL_RTO.as_millis() << self.retransmissions;
+        self.deadline = cx.now + Duration::from_millis(backoff.min(MAX_RTO.as_millis()));
+        true
+    }
+
+    /// How often the SYN-ACK was sent again.
+    pub(super) fn retransmissions(&self) -> u8 {
+        self.retransmissions
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The connection in SYN-RECEIVED that this entry stands for.
+    fn to_tcb(&self, cx: &Context<'_>, key: &FlowKey) -> Tcb {
+        let config: &Config = &cx.core.config;
+        let opening = Opening {
+            iss: self.iss,
+            timestamp_offset: cx.core.isn.timestamp_offset(key),
+            path_mss: self.path_mss,
+            is_ipv4: key.local.is_ipv4(),
+        };
+        let mut tcb = Tcb::new(config, opening);
+        tcb.state = State::Listen;
+        tcb.passive = true;
+        tcb.transition(Event::Syn);
+        let options = Options {
+            mss: self.has(HAS_MSS).then_some(self.mss),
+            window_scale: self.has(HAS_SCALE).then_some(self.window_scale),
+            sack_permitted: self.has(HAS_SACK),
+            timestamps: self.has(HAS_TIMESTAMPS).then_some(Timestamps {
+                tsval: self.tsval,
+                tsecr: 0,
+            }),
+            ..Options::default()
+        };
+        tcb.negotiate(config, &options, cx.now);
+        tcb.start_receiving(cx, self.irs);
+        tcb.snd.nxt = self.iss + 1;
+        tcb.snd.wnd = u32::from(self.window);
+        tcb.snd.max_wnd = tcb.snd.wnd;
+        // RFC 6298 rule 5.7.
+        for _ in 0..self.retransmissions {
+            tcb.rtt.on_timeout();
+        }
+        if self.retransmissions == 0 {
+            tcb.sent_at = Instant::from_nanos(
+                self.deadline
+                    .as_nanos()
+                    .saturating_sub(INITIAL_RTO.as_nanos()),
+            );
+        }
+        tcb
+    }
+}
+
+/// Whether a segment may open a connection: a SYN and nothing that contradicts it.
+impl SynEntry {
+    /// RFC 9293 section 3.10.7.2 in one line: no RST, no ACK, a SYN; and no FIN, which no honest
+    /// peer sends with it.
+    pub fn opens(header: &Header) -> bool {
+        header.flags.contains(Flags::SYN)
+            && !header
+                .flags
+                .intersects(Flags::RST | Flags::ACK | Flags::FIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contract 8 of the design, with the 16 bytes that the stack adds for the way back.
+    #[test]
+    fn a_half_open_connection_is_small() {
+        assert!(size_of::<SynEntry>() <= 48, "{}", size_of::<SynEntry>());
+    }
+}

@@ -1,0 +1,107 @@
+//! Fast retransmit and NewReno's fast recovery (RFC 6582), and the retransmission timeout.
+
+use crate::tcp::context::Context;
+use crate::tcp::input::Events;
+use crate::tcp::seq::Seq;
+use crate::tcp::state::{Event, State};
+use crate::tcp::tcb::{CloseReason, FinState, Tcb};
+
+/// RFC 5681 section 3.2.
+const DUPLICATE_THRESHOLD: u8 = 3;
+
+/// Where a connection is in recovering from loss.
+#[derive(Debug)]
+pub(in crate::tcp) struct Recovery {
+    duplicates: u8,
+    in_fast_recovery: bool,
+    /// RFC 6582's `recover`: nothing up to here may start another recovery.
+    recover: Seq,
+}
+
+impl Recovery {
+    pub(in crate::tcp) fn new(iss: Seq) -> Self {
+        Self {
+            duplicates: 0,
+            in_fast_recovery: false,
+            recover: iss,
+        }
+    }
+}
+
+impl Tcb {
+    pub(in crate::tcp) fn handle_duplicate_ack(&mut self, cx: &mut Context<'_>) {
+        if self.recovery.in_fast_recovery {
+            self.controller.on_duplicate_ack();
+            return;
+        }
+        self.recovery.duplicates = self.recovery.duplicates.saturating_add(1);
+        // RFC 6582 section 3.2 step 1: at or below `recover`, these are echoes of the last
+        // recovery's own retransmissions.
+        if self.recovery.duplicates == DUPLICATE_THRESHOLD
+            && self.snd.una.after(self.recovery.recover + 1)
+            && self.send.mark_head_lost(&mut cx.core.segments)
+        {
+            self.recovery.in_fast_recovery = true;
+            self.recovery.recover = self.snd.nxt - 1;
+            let flight_size = self.flight_size();
+            self.controller.on_loss(cx.now, flight_size);
+            self.pending.fast_retransmit = true;
+            cx.core.counters.fast_retransmits += 1;
+        }
+    }
+
+    /// `acked` octets are newly acknowledged; `flight_size` were in flight before.
+    pub(in crate::tcp) fn recover(&mut self, cx: &mut Context<'_>, acked: u32, flight_size: u32) {
+        self.recovery.duplicates = 0;
+        if !self.recovery.in_fast_recovery {
+            return self.controller.on_ack(cx.now, acked, flight_size);
+        }
+        if self.snd.una.after(self.recovery.recover) {
+            self.recovery.in_fast_recovery = false;
+            let flight_size = self.flight_size();
+            self.controller.on_recovered(flight_size);
+        } else {
+            // Section 3.2 step 3: the next hole is lost as well.
+            self.controller.on_partial_ack(acked);
+            self.pending.fast_retransmit |= self.send.mark_head_lost(&mut cx.core.segments);
+        }
+    }
+
+    /// The retransmission timer has expired (RFC 6298 rules 5.4 to 5.7).
+    pub(in crate::tcp) fn handle_retransmission_timeout(&mut self, cx: &mut Context<'_>) -> Events {
+        let config = &cx.core.config;
+        let limit = match self.state {
+            State::SynSent => config.syn_retransmissions,
+            State::SynReceived => config.syn_ack_retransmissions,
+            _ => config.retransmissions,
+        };
+        if self.rtt.backoff() >= limit {
+            return self.time_out(cx);
+        }
+        cx.core.counters.timeouts += 1;
+        self.rtt.on_timeout();
+        if matches!(self.state, State::SynSent | State::SynReceived) {
+            self.pending.syn = true;
+        } else {
+            let first = !self.send.head_was_retransmitted(&cx.core.segments);
+            let flight_size = self.flight_size();
+            self.controller.on_timeout(cx.now, flight_size, first);
+            self.recovery.in_fast_recovery = false;
+            self.recovery.duplicates = 0;
+            self.recovery.recover = self.snd.nxt - 1;
+            self.send.mark_all_lost(&mut cx.core.segments);
+            if self.fin == FinState::Sent {
+                self.fin = FinState::Due;
+            }
+        }
+        self.restart_retransmission_timer(cx);
+        Events::NONE
+    }
+
+    /// The peer is taken for dead.
+    pub(in crate::tcp) fn time_out(&mut self, cx: &mut Context<'_>) -> Events {
+        cx.core.counters.timed_out += 1;
+        self.finish(cx, Event::Reset, CloseReason::TimedOut);
+        Events::CLOSED
+    }
+}

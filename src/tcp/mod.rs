@@ -1,0 +1,56 @@
+//! TCP (RFC 9293), sans-IO: it depends on [`wire`](crate::wire) and [`time`](crate::time) only.
+//!
+//! `handle_*` takes input and records what must be sent; `poll_transmit` is the only place that
+//! builds the segments of a connection; `now` is a parameter of everything, in [`Context`].
+//! Nothing here sees a ring, a flow table, a timer wheel or the OS.
+//!
+//! | file | what |
+//! |---|---|
+//! | `seq`, `state` | sequence arithmetic; the state machine as data |
+//! | `tcb` | one connection: its variables and what an application may do with it |
+//! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
+//! | `output` | everything that a connection sends |
+//! | `listen`, `isn`, `reply` | passive opens, initial sequence numbers, stateless answers |
+//! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
+//! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6582, RFC 5681 |
+//! | `time_wait` | 2MSL in 64 bytes |
+
+mod ack;
+mod buffers;
+mod config;
+pub mod congestion;
+mod context;
+mod info;
+mod input;
+mod isn;
+mod listen;
+mod loss;
+mod output;
+mod receive_queue;
+mod reply;
+mod rtt;
+mod sack;
+mod send_queue;
+pub mod seq;
+pub mod state;
+mod tcb;
+mod text;
+mod time_wait;
+mod timers;
+
+// mod tests;
+
+pub use self::buffers::{Buffer, BufferId, Buffers};
+pub use self::config::{Config, Keepalive};
+pub use self::context::{Context, Core, Counters};
+pub use self::info::Info;
+pub use self::input::{Arrival, Events};
+pub use self::isn::IsnGenerator;
+pub use self::listen::{Listener, SynEntry, SynVerdict};
+pub use self::output::{Payload, Transmit};
+pub use self::receive_queue::Readable;
+pub use self::reply::reset_for;
+pub use self::seq::Seq;
+pub use self::state::State;
+pub use self::tcb::{CloseReason, Tcb};
+pub use self::time_wait::{TimeWait, TimeWaitVerdict};

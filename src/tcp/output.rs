@@ -1,0 +1,425 @@
+//! Everything that a connection sends is built here, and only here.
+
+use super::buffers::BufferId;
+use super::context::Context;
+use super::input::Events;
+use super::sack;
+use super::seq::Seq;
+use super::state::State;
+use super::tcb::{AckDue, FinState, Tcb};
+use super::timers::Timer;
+use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+
+/// Octets of options that a segment without timestamps has left for SACK blocks, and with them.
+const SACK_BLOCKS: usize = 4;
+const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
+/// Two NOPs and the option's kind and length, then eight octets per block (RFC 2018 section 3).
+const SACK_LEN: usize = 4;
+const SACK_BLOCK_LEN: usize = 8;
+/// RFC 9293 section 3.8.6.1 leaves the limit of the persist back-off open; Linux's is 2 minutes,
+/// ours is that of the RTO.
+const MAX_PROBE_BACKOFF: u8 = 15;
+
+/// One segment to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Its header.
+    pub header: Header,
+    /// Its text, if it has any.
+    pub payload: Option<Payload>,
+}
+
+/// The text of an outgoing segment: what a buffer holds from `skip` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Octets at its beginning that are acknowledged already.
+    pub skip: u16,
+    /// Octets to send.
+    pub len: u16,
+}
+
+impl Tcb {
+    /// Whatever timer is due.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) -> Events {
+        if self.timers.expired(Timer::DelayedAck, cx.now) && self.pending.ack == AckDue::Delayed {
+            self.pending.ack = AckDue::Now;
+        }
+        if self.timers.expired(Timer::Persist, cx.now) {
+            self.handle_persist_timeout(cx);
+        }
+        if self.timers.expired(Timer::FinWait2, cx.now) {
+            return self.time_out(cx);
+        }
+        if self.timers.expired(Timer::Keepalive, cx.now)
+            && let Some(keepalive) = self.keepalive
+        {
+            if self.keepalive_probes == keepalive.count {
+                return self.time_out(cx);
+            }
+            self.keepalive_probes += 1;
+            self.timers
+                .set(Timer::Keepalive, cx.now + keepalive.interval);
+            // With data in flight, the retransmission timer probes already.
+            self.pending.probe |= self.flight_size() == 0;
+            cx.core.counters.keepalive_probes += u64::from(self.pending.probe);
+        }
+        if self.timers.expired(Timer::Retransmission, cx.now) {
+            return self.handle_retransmission_timeout(cx);
+        }
+        Events::NONE
+    }
+
+    /// RFC 9293 section 3.8.6.1: probes go on for as long as they are answered (MUST-37).
+    fn handle_persist_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.snd.wnd > 0 {
+            // RFC 1122 section 4.2.3.4 (4): the override timeout.
+            self.pending.sws_override = true;
+            return;
+        }
+        self.pending.probe = true;
+        cx.core.counters.window_probes += 1;
+        if self.rtt.backoff() < MAX_PROBE_BACKOFF {
+            self.rtt.on_timeout();
+        }
+        self.timers.set(Timer::Persist, cx.now + self.rtt.rto());
+    }
+
+    /// The next segment that is due, if there is one. Call again until there is none.
+    pub fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Option<Transmit> {
+        let builder = SegmentBuilder { tcb: self, cx };
+        builder.next()
+    }
+}
+
+/// Builds one segment.
+struct SegmentBuilder<'a, 'b> {
+    tcb: &'a mut Tcb,
+    cx: &'a mut Context<'b>,
+}
+
+impl SegmentBuilder<'_, '_> {
+    fn next(mut self) -> Option<Transmit> {
+        if self.tcb.pending.reset {
+            return Some(self.reset());
+        }
+        match self.tcb.state {
+            State::Closed | State::Listen => return None,
+            State::SynSent | State::SynReceived => return self.syn(),
+            _ => {}
+        }
+        if self.tcb.pending.duplicate_acks > 0 {
+            self.tcb.pending.duplicate_acks -= 1;
+            return Some(self.acknowledgment());
+        }
+        if let Some(transmit) = self.retransmission() {
+            return Some(transmit);
+        }
+        if let Some(transmit) = self.new_text() {
+            return Some(transmit);
+        }
+        if self.tcb.pending.probe {
+            self.tcb.pending.probe = false;
+            return Some(self.probe());
+        }
+        (self.tcb.pending.ack == AckDue::Now).then(|| self.acknowledgment())
+    }
+
+    /// RFC 9293 section 3.10.5: `<SEQ=SND.NXT><CTL=RST>`. The ACK bit costs nothing and satisfies
+    /// middleboxes.
+    fn reset(&mut self) -> Transmit {
+        self.tcb.pending.reset = false;
+        self.cx.core.counters.out_rsts += 1;
+        self.transmit(self.tcb.snd.nxt, Flags::RST | Flags::ACK, None)
+    }
+
+    fn syn(&mut self) -> Option<Transmit> {
+        if !std::mem::take(&mut self.tcb.pending.syn) {
+            return (std::mem::take(&mut self.tcb.pending.duplicate_acks) > 0)
+                .then(|| self.acknowledgment());
+        }
+        let answers = self.tcb.state == State::SynReceived;
+        let tcb = &mut *self.tcb;
+        tcb.sent_at = self.cx.now;
+        tcb.snd.nxt = tcb.snd.iss + 1;
+        tcb.timers
+            .set(Timer::Retransmission, self.cx.now + tcb.rtt.rto());
+        let config = &self.cx.core.config;
+        let timestamps = if answers {
+            tcb.timestamps.is_some()
+        } else {
+            config.timestamps
+        };
+        let options = Options {
+            mss: Some(tcb.opening.path_mss),
+            window_scale: (if answers {
+                tcb.snd.shift > 0 || tcb.rcv.shift > 0
+            } else {
+                config.window_scale
+            })
+            .then_some(tcb.rcv.shift),
+            sack_permitted: if answers { tcb.sack } else { config.sack },
+            timestamps: timestamps.then(|| Timestamps {
+                tsval: (self.cx.now.as_millis() as u32).wrapping_add(tcb.opening.timestamp_offset),
+                tsecr: tcb.timestamps.map_or(0, |state| state.recent),
+            }),
+            ..Options::default()
+        };
+        self.cx.core.counters.out_segs += 1;
+        let header = Header {
+            seq: tcb.snd.iss.0,
+            ack: if answers { tcb.rcv.nxt.0 } else { 0 },
+            flags: if answers {
+                Flags::SYN | Flags::ACK
+            } else {
+                Flags::SYN
+            },
+            window: self.cx.core.config.receive_buffer.min(0xffff) as u16,
+            urgent: 0,
+            options,
+        };
+        Some(Transmit {
+            header,
+            payload: None,
+        })
+    }
+
+    /// The first lost segment, if the congestion window has room for it.
+    fn retransmission(&mut self) -> Option<Transmit> {
+        let tcb = &mut *self.tcb;
+        tcb.pending.deferred = false;
+        let segments = &mut self.cx.core.segments;
+        let Some(lost) = tcb.send.first_lost(segments) else {
+            tcb.pending.fast_retransmit = false;
+            return self.fin_alone();
+        };
+        let (seq, len, end, buffer) = (lost.seq, lost.len, lost.end(), lost.buffer.id());
+        let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
+        if !fits && !tcb.pending.fast_retransmit {
+            return None;
+        }
+        if !self.cx.buffers.is_idle(buffer) {
+            // The kernel still reads the frame; COMPLETION will bring us back here.
+            self.cx.core.counters.retransmits_deferred += 1;
+            tcb.pending.deferred = true;
+            return None;
+        }
+        tcb.pending.fast_retransmit = false;
+        tcb.send.mark_retransmitted(segments, self.cx.now);
+        tcb.retransmits = tcb.retransmits.saturating_add(1);
+        self.cx.core.counters.retrans_segs += 1;
+        // A part of it may be acknowledged.
+        let skip = if seq.before(tcb.snd.una) {
+            tcb.snd.una.since(seq) as u16
+        } else {
+            0
+        };
+        let fin = tcb.fin == FinState::Due && end == tcb.snd.end && self.fin_was_sent();
+        if fin {
+            self.tcb.fin = FinState::Sent;
+        }
+        self.arm_retransmission();
+        let payload = Payload {
+            buffer,
+            skip,
+            len: len - skip,
+        };
+        Some(self.text_segment(seq + u32::from(skip), payload, fin))
+    }
+
+    /// The first segment that was never sent, if both windows, Nagle and SWS avoidance let it.
+    fn new_text(&mut self) -> Option<Transmit> {
+        let Some((seq, len)) = self
+            .tcb
+            .send
+            .first_unsent(&self.cx.core.segments)
+            .map(|s| (s.seq, s.len))
+        else {
+            return self.fin_alone();
+        };
+        self.restart_after_idle();
+        let len = self.sendable(seq, len)?;
+        let tcb = &mut *self.tcb;
+        let buffer = tcb.send.first_unsent(&self.cx.core.segments)?.buffer.id();
+        let is_last = tcb.send.is_last_unsent();
+        tcb.send.mark_sent(&mut self.cx.core.segments, self.cx.now);
+        tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
+        tcb.sent_at = self.cx.now;
+        tcb.pending.sws_override = false;
+        let fin = is_last && tcb.fin == FinState::Due;
+        if fin {
+            tcb.fin = FinState::Sent;
+            tcb.snd.nxt += 1;
+        }
+        tcb.timers.stop(Timer::Persist);
+        self.arm_retransmission();
+        Some(self.text_segment(
+            seq,
+            Payload {
+                buffer,
+                skip: 0,
+                len,
+            },
+            fin,
+        ))
+    }
+
+    /// How many octets of the next segment may go now.
+    fn sendable(&mut self, seq: Seq, len: u16) -> Option<u16> {
+        let tcb = &mut *self.tcb;
+        let pipe = tcb.pipe();
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
+            return None;
+        }
+        let edge = tcb.snd.una + tcb.snd.wnd;
+        let usable = if seq.before(edge) { edge.since(seq) } else { 0 };
+        if usable >= u32::from(len) {
+            // RFC 9293 section 3.7.4: a small segment waits while others are in flight.
+            let is_small = len < tcb.smss && tcb.send.is_last_unsent();
+            let nagle = is_small && !tcb.nodelay && tcb.fin == FinState::None && pipe > 0;
+            return (!nagle).then_some(len);
+        }
+        // RFC 9293 section 3.8.6.2.1: a part of a segment is worth sending if it is half of the
+        // largest window ever offered, or when the persist timer says so.
+        let worthwhile = usable > 0 && (usable >= tcb.snd.max_wnd / 2 || tcb.pending.sws_override);
+        if worthwhile {
+            let at = usable as u16;
+            let split = tcb
+                .send
+                .split_unsent(&mut self.cx.core.segments, self.cx.buffers, at);
+            return split.then_some(at);
+        }
+        if tcb.flight_size() == 0 && !tcb.timers.is_set(Timer::Persist) {
+            tcb.timers.set(Timer::Persist, self.cx.now + tcb.rtt.rto());
+        }
+        None
+    }
+
+    /// A FIN that no text can carry.
+    fn fin_alone(&mut self) -> Option<Transmit> {
+        let tcb = &mut *self.tcb;
+        let text_is_out = tcb.send.first_unsent(&self.cx.core.segments).is_none();
+        if tcb.fin != FinState::Due || !text_is_out {
+            return None;
+        }
+        if self.fin_was_sent() {
+            self.tcb.retransmits = self.tcb.retransmits.saturating_add(1);
+            self.cx.core.counters.retrans_segs += 1;
+        }
+        self.tcb.fin = FinState::Sent;
+        self.tcb.snd.nxt = self.tcb.snd.end + 1;
+        self.arm_retransmission();
+        Some(self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None))
+    }
+
+    fn fin_was_sent(&self) -> bool {
+        self.tcb.snd.nxt.after(self.tcb.snd.end)
+    }
+
+    fn acknowledgment(&mut self) -> Transmit {
+        self.transmit(self.tcb.snd.nxt, Flags::ACK, None)
+    }
+
+    /// A segment that is not acceptable to the peer, so that it must answer with its state
+    /// (RFC 9293 sections 3.8.4 and 3.10.7.4). Without an octet of text, as Linux does it: text
+    /// beyond a closed window would only be thrown away and sent again.
+    fn probe(&mut self) -> Transmit {
+        self.transmit(self.tcb.snd.una - 1, Flags::ACK, None)
+    }
+
+    /// RFC 5681 section 4.1: after an RTO of silence the window is not proven any more.
+    fn restart_after_idle(&mut self) {
+        let tcb = &mut *self.tcb;
+        if tcb.flight_size() == 0 && self.cx.now.saturating_since(tcb.sent_at) > tcb.rtt.rto() {
+            tcb.controller.on_idle();
+        }
+    }
+
+    /// RFC 6298 rule 5.1.
+    fn arm_retransmission(&mut self) {
+        if !self.tcb.timers.is_set(Timer::Retransmission) {
+            self.tcb
+                .timers
+                .set(Timer::Retransmission, self.cx.now + self.tcb.rtt.rto());
+        }
+    }
+
+    fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
+        let is_last = seq + u32::from(payload.len) == self.tcb.snd.end;
+        let mut flags = Flags::ACK;
+        if is_last {
+            flags = flags | Flags::PSH;
+        }
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        self.transmit(seq, flags, Some(payload))
+    }
+
+    /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
+    fn transmit(&mut self, seq: Seq, flags: Flags, payload: Option<Payload>) -> Transmit {
+        let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
+        let window = self.window();
+        let tcb = &mut *self.tcb;
+        tcb.rcv.acked = tcb.rcv.nxt;
+        tcb.pending.ack = AckDue::No;
+        tcb.timers.stop(Timer::DelayedAck);
+        self.cx.core.counters.out_segs += 1;
+        Transmit {
+            header: Header {
+                seq: seq.0,
+                ack: tcb.rcv.nxt.0,
+                flags,
+                window: window as u16,
+                urgent: 0,
+                options,
+            },
+            payload,
+        }
+    }
+
+    /// The window field, and with it the right edge that we are held to.
+    fn window(&mut self) -> u32 {
+        let free = self.tcb.free_window(self.cx);
+        let edge = self.tcb.window_edge(self.cx);
+        let rcv = &mut self.tcb.rcv;
+        let unit = 1 << rcv.shift;
+        let window = edge.since(rcv.nxt);
+        // Rounded up, so that the right edge does not move left by a fraction of the unit; but
+        // not again and again, or small segments would lift it beyond all memory.
+        let rounded = window.next_multiple_of(unit);
+        let window = if rounded <= free.next_multiple_of(unit) {
+            rounded
+        } else {
+            window
+        };
+        let field = (window >> rcv.shift).min(0xffff);
+        rcv.edge = rcv.edge.max(rcv.nxt + (field << rcv.shift));
+        field
+    }
+
+    fn options(&self, text_len: usize) -> Options {
+        let tcb = &*self.tcb;
+        let timestamps = tcb.timestamps.map(|state| Timestamps {
+            tsval: state.tsval(self.cx.now),
+            tsecr: state.recent,
+        });
+        let mut options = Options {
+            timestamps,
+            ..Options::default()
+        };
+        if let Some(id) = tcb.receive.filter(|_| tcb.sack) {
+            let by_options = if timestamps.is_some() {
+                SACK_BLOCKS_WITH_TIMESTAMPS
+            } else {
+                SACK_BLOCKS
+            };
+            // Blocks never push a segment over the path's MTU.
+            let left = usize::from(tcb.smss).saturating_sub(text_len + SACK_LEN);
+            let room = by_options.min(left / SACK_BLOCK_LEN);
+            options.sack = sack::blocks(self.cx.core.receive.ranges(id), tcb.rcv.nxt, room);
+        }
+        options
+    }
+}

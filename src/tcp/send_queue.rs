@@ -1,0 +1,296 @@
+//! What the application has written and the peer has not acknowledged (SND.UNA up to the end of
+//! the queue): a list of segments, each of them one buffer.
+//!
+//! ```text
+//!          head            retransmit          unsent            tail
+//!           v                  v                 v                v
+//!   una --> [ sent ][ sent ][ lost ][ lost ]...[ not sent ][ not sent ] <-- end
+//!                                             nxt
+//! ```
+
+use slab::Slab;
+
+use super::buffers::{Buffer, Buffers};
+use super::seq::Seq;
+use crate::time::Instant;
+
+const NONE: u32 = u32::MAX;
+
+/// One segment's text. Lives in the core's arena; the queue is linked by index.
+#[derive(Debug)]
+pub(super) struct SendSegment {
+    pub(super) buffer: Buffer,
+    pub(super) seq: Seq,
+    pub(super) len: u16,
+    /// Sent, and then marked lost, and not sent again since.
+    pub(super) lost: bool,
+    pub(super) retransmitted: bool,
+    /// When it was last sent.
+    pub(super) sent_at: Instant,
+    next: u32,
+}
+
+impl SendSegment {
+    pub(super) fn end(&self) -> Seq {
+        self.seq + u32::from(self.len)
+    }
+}
+
+/// The queue of one connection.
+#[derive(Debug)]
+pub(super) struct SendQueue {
+    head: u32,
+    tail: u32,
+    /// The first segment that has never been sent.
+    unsent: u32,
+    /// At or before the first lost segment; `NONE` when nothing is lost.
+    retransmit: u32,
+    /// Octets marked lost and not yet sent again.
+    lost: u32,
+    segments: u16,
+}
+
+/// What an acknowledgment has removed.
+#[derive(Debug, Default)]
+pub(super) struct Acked {
+    /// When the last wholly acknowledged segment was sent, if it was sent only once (Karn).
+    pub(super) sent_at: Option<Instant>,
+    /// Whether a retransmitted segment is among them.
+    pub(super) retransmitted: bool,
+}
+
+impl Default for SendQueue {
+    fn default() -> Self {
+        Self {
+            head: NONE,
+            tail: NONE,
+            unsent: NONE,
+            retransmit: NONE,
+            lost: 0,
+            segments: 0,
+        }
+    }
+}
+
+impl SendQueue {
+    /// Segments, and so buffers, held.
+    pub(super) fn segments(&self) -> u16 {
+        self.segments
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+
+    /// Octets marked lost and not sent again.
+    pub(super) fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// The last segment if it has not been sent, so that text may still join it.
+    pub(super) fn unsent_tail<'a>(
+        &self,
+        arena: &'a mut Slab<SendSegment>,
+    ) -> Option<&'a mut SendSegment> {
+        if self.unsent == NONE {
+            None
+        } else {
+            arena.get_mut(self.tail as usize)
+        }
+    }
+
+    /// Appends an unsent segment that starts at `seq`.
+    pub(super) fn push(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffer: Buffer,
+        seq: Seq,
+        len: u16,
+    ) {
+        let index = insert(arena, buffer, seq, len, NONE);
+        match arena.get_mut(self.tail as usize) {
+            Some(tail) => tail.next = index,
+            None => self.head = index,
+        }
+        if self.unsent == NONE {
+            self.unsent = index;
+        }
+        self.tail = index;
+        self.segments += 1;
+    }
+
+    /// The first segment that was never sent.
+    pub(super) fn first_unsent<'a>(&self, arena: &'a Slab<SendSegment>) -> Option<&'a SendSegment> {
+        arena.get(self.unsent as usize)
+    }
+
+    /// The first lost segment.
+    pub(super) fn first_lost<'a>(
+        &mut self,
+        arena: &'a Slab<SendSegment>,
+    ) -> Option<&'a SendSegment> {
+        while self.retransmit != NONE && self.lost > 0 {
+            let segment = arena.get(self.retransmit as usize)?;
+            if segment.lost {
+                return Some(segment);
+            }
+            self.retransmit = segment.next;
+        }
+        None
+    }
+
+    /// Whether nothing follows the first unsent segment.
+    pub(super) fn is_last_unsent(&self) -> bool {
+        self.unsent == self.tail
+    }
+
+    /// Cuts the first unsent segment after `at` octets. Fails if no buffer is free.
+    pub(super) fn split_unsent(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffers: &mut dyn Buffers,
+        at: u16,
+    ) -> bool {
+        let Some(segment) = arena.get_mut(self.unsent as usize) else {
+            return false;
+        };
+        let Some(rest) = buffers.split(segment.buffer.id(), usize::from(at)) else {
+            return false;
+        };
+        let (seq, len, next) = (segment.end(), segment.len, segment.next);
+        segment.len = at;
+        let seq = seq - u32::from(len - at);
+        let index = insert(arena, rest, seq, len - at, next);
+        arena[self.unsent as usize].next = index;
+        if self.tail == self.unsent {
+            self.tail = index;
+        }
+        self.segments += 1;
+        true
+    }
+
+    /// The first unsent segment is sent now.
+    pub(super) fn mark_sent(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+        if let Some(segment) = arena.get_mut(self.unsent as usize) {
+            segment.sent_at = now;
+            self.unsent = segment.next;
+        }
+    }
+
+    /// The first lost segment is sent again now.
+    pub(super) fn mark_retransmitted(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+        if let Some(segment) = arena.get_mut(self.retransmit as usize) {
+            segment.sent_at = now;
+            segment.retransmitted = true;
+            segment.lost = false;
+            self.lost -= u32::from(segment.len);
+            self.retransmit = if self.lost == 0 { NONE } else { segment.next };
+        }
+    }
+
+    /// The first segment is taken for lost. Returns whether it was sent and not lost before.
+    pub(super) fn mark_head_lost(&mut self, arena: &mut Slab<SendSegment>) -> bool {
+        if self.head == self.unsent {
+            return false;
+        }
+        let Some(segment) = arena.get_mut(self.head as usize) else {
+            return false;
+        };
+        if segment.lost {
+            return false;
+        }
+        segment.lost = true;
+        self.lost += u32::from(segment.len);
+        self.retransmit = self.head;
+        true
+    }
+
+    /// Everything sent is taken for lost (RFC 6298 rule 5.4, RFC 5681 section 3.1).
+    pub(super) fn mark_all_lost(&mut self, arena: &mut Slab<SendSegment>) {
+        let mut index = self.head;
+        while index != self.unsent {
+            let Some(segment) = arena.get_mut(index as usize) else {
+                break;
+            };
+            if !segment.lost {
+                segment.lost = true;
+                self.lost += u32::from(segment.len);
+            }
+            index = segment.next;
+        }
+        if self.lost > 0 {
+            self.retransmit = self.head;
+        }
+    }
+
+    /// Whether the first segment has been sent more than once.
+    pub(super) fn head_was_retransmitted(&self, arena: &Slab<SendSegment>) -> bool {
+        arena
+            .get(self.head as usize)
+            .is_some_and(|segment| segment.retransmitted)
+    }
+
+    /// Everything before `una` is acknowledged. A segment of which only a part is stays, and will
+    /// be sent again without that part.
+    pub(super) fn acknowledge(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffers: &mut dyn Buffers,
+        una: Seq,
+    ) -> Acked {
+        let mut acked = Acked::default();
+        while self.head != self.unsent {
+            let Some(segment) = arena.get(self.head as usize) else {
+                break;
+            };
+            if segment.end().after(una) {
+                break;
+            }
+            acked.retransmitted |= segment.retransmitted;
+            acked.sent_at = (!segment.retransmitted).then_some(segment.sent_at);
+            self.pop(arena, buffers);
+        }
+        acked
+    }
+
+    /// Gives everything back.
+    pub(super) fn clear(&mut self, arena: &mut Slab<SendSegment>, buffers: &mut dyn Buffers) {
+        while self.head != NONE {
+            self.pop(arena, buffers);
+        }
+        *self = Self::default();
+    }
+
+    fn pop(&mut self, arena: &mut Slab<SendSegment>, buffers: &mut dyn Buffers) {
+        let segment = arena.remove(self.head as usize);
+        if segment.lost {
+            self.lost -= u32::from(segment.len);
+        }
+        if self.retransmit == self.head {
+            self.retransmit = if self.lost == 0 { NONE } else { segment.next };
+        }
+        if self.unsent == self.head {
+            self.unsent = segment.next;
+        }
+        if self.tail == self.head {
+            self.tail = NONE;
+        }
+        self.head = segment.next;
+        self.segments -= 1;
+        buffers.release(segment.buffer);
+    }
+}
+
+fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, next: u32) -> u32 {
+    let segment = SendSegment {
+        buffer,
+        seq,
+        len,
+        lost: false,
+        retransmitted: false,
+        sent_at: Instant::ZERO,
+        next,
+    };
+    // At most one segment per buffer, and buffers are numbered by u32.
+    arena.insert(segment) as u32
+}

@@ -1,0 +1,620 @@
+//! One connection (the transmission control block of RFC 9293 section 3.3.1) and what an
+//! application may do with it.
+
+use super::buffers::Buffers;
+use super::config::{Config, Keepalive};
+use super::congestion::AnyController;
+use super::context::{Context, Core};
+use super::loss::Recovery;
+use super::receive_queue::{QueueId, Readable};
+use super::rtt::RttEstimator;
+use super::send_queue::SendQueue;
+use super::seq::Seq;
+use super::state::{Event, State};
+use super::timers::{Timer, Timers};
+use crate::time::Instant;
+use crate::wire::tcp::Options;
+
+/// RFC 9293 section 3.7.1: what to assume of a peer that sends no MSS option, over IPv4.
+const DEFAULT_MSS_IPV4: u16 = 536;
+/// The same over IPv6.
+const DEFAULT_MSS_IPV6: u16 = 1220;
+/// A peer that announces less would cost us a header per few octets; Linux's least is the same.
+const MIN_MSS: u16 = 48;
+/// Twelve octets of timestamps in every segment, padding included.
+const TIMESTAMPS_LEN: u16 = 12;
+/// RFC 7323 section 2.3: a larger shift count counts as this.
+const MAX_SHIFT: u8 = 14;
+
+/// SND: the send sequence space.
+#[derive(Debug, Default)]
+pub(super) struct SendVariables {
+    /// SND.UNA.
+    pub(super) una: Seq,
+    /// SND.NXT.
+    pub(super) nxt: Seq,
+    /// SND.WND, scaled.
+    pub(super) wnd: u32,
+    /// SND.WL1.
+    pub(super) wl1: Seq,
+    /// SND.WL2.
+    pub(super) wl2: Seq,
+    /// The largest SND.WND seen (RFC 5961 section 5.2, RFC 1122 section 4.2.3.4).
+    pub(super) max_wnd: u32,
+    /// Right behind the last octet that the application has written.
+    pub(super) end: Seq,
+    /// ISS.
+    pub(super) iss: Seq,
+    /// Snd.Wind.Shift.
+    pub(super) shift: u8,
+}
+
+/// RCV: the receive sequence space.
+#[derive(Debug, Default)]
+pub(super) struct ReceiveVariables {
+    /// RCV.NXT.
+    pub(super) nxt: Seq,
+    /// RCV.NXT + RCV.WND as last advertised; never moves left (RFC 9293 section 3.8.6, SHLD-14).
+    pub(super) edge: Seq,
+    /// Last.ACK.sent (RFC 7323 section 4.3).
+    pub(super) acked: Seq,
+    /// IRS.
+    pub(super) irs: Seq,
+    /// The peer's FIN, wherever it is in the sequence space.
+    pub(super) fin: Option<Seq>,
+    /// Rcv.Wind.Shift.
+    pub(super) shift: u8,
+}
+
+/// Timestamps in use (RFC 7323).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimestampState {
+    /// Added to the clock in milliseconds.
+    pub(super) offset: u32,
+    /// TS.Recent.
+    pub(super) recent: u32,
+    /// When TS.Recent was taken, in milliseconds.
+    pub(super) recent_at: u32,
+}
+
+impl TimestampState {
+    /// TSval at `now`.
+    pub(super) fn tsval(&self, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_add(self.offset)
+    }
+}
+
+/// Our FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FinState {
+    /// The application may still send.
+    None,
+    /// To be sent, or sent again, behind the last octet of text.
+    Due,
+    /// Sent.
+    Sent,
+}
+
+/// An acknowledgment that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum AckDue {
+    /// None.
+    No,
+    /// With the next segment, or when the delayed ACK timer expires.
+    Delayed,
+    /// In this turn.
+    Now,
+}
+
+/// What input and timers have decided to send; [`super::output`] sends it.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) ack: AckDue,
+    /// Acknowledgments that must each be a segment of their own: one for each out-of-order or
+    /// duplicate segment (RFC 5681 section 4.2).
+    pub(super) duplicate_acks: u8,
+    /// SYN or SYN-ACK.
+    pub(super) syn: bool,
+    pub(super) reset: bool,
+    /// A zero-window or keepalive probe.
+    pub(super) probe: bool,
+    /// The first lost segment goes out whatever the congestion window says.
+    pub(super) fast_retransmit: bool,
+    /// The persist timer overrides the sender's SWS avoidance.
+    pub(super) sws_override: bool,
+    /// A retransmission waits for its buffer.
+    pub(super) deferred: bool,
+}
+
+/// Why a connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Both sides have closed.
+    Finished,
+    /// The peer has reset it.
+    Reset,
+    /// The peer has refused it: a reset in answer to our SYN.
+    Refused,
+    /// The peer did not answer for too long.
+    TimedOut,
+    /// We have reset it.
+    Aborted,
+}
+
+/// What the path and the handshake say about a new connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    pub(super) iss: Seq,
+    pub(super) timestamp_offset: u32,
+    /// What one segment may carry to or from this peer, options included: MTU less fixed headers.
+    pub(super) path_mss: u16,
+    pub(super) is_ipv4: bool,
+}
+
+/// A connection.
+///
+/// The order of fields puts what every segment touches first; a test holds it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Tcb {
+    pub(super) snd: SendVariables,
+    pub(super) rcv: ReceiveVariables,
+    pub(super) state: State,
+    pub(super) fin: FinState,
+    pub(super) pending: Pending,
+    pub(super) sack: bool,
+    pub(super) nodelay: bool,
+    /// The application wants to hear when it may send again.
+    pub(super) wants_send: bool,
+    /// The application will not read any more.
+    pub(super) closed: bool,
+    /// SMSS less the options of every segment: octets of text in a full segment.
+    pub(super) smss: u16,
+    /// The largest text received, an estimate of the peer's SMSS (RFC 5681 section 4.2's RMSS).
+    pub(super) rmss: u16,
+    pub(super) receive: Option<QueueId>,
+    pub(super) send: SendQueue,
+    pub(super) timestamps: Option<TimestampState>,
+    pub(super) timers: Timers,
+    pub(super) rtt: RttEstimator,
+    pub(super) recovery: Recovery,
+    pub(super) controller: AnyController,
+    /// When text was last sent, for the restart after idle.
+    pub(super) sent_at: Instant,
+    pub(super) keepalive: Option<Keepalive>,
+    pub(super) keepalive_probes: u8,
+    pub(super) passive: bool,
+    pub(super) reason: CloseReason,
+    pub(super) retransmits: u32,
+    pub(super) opening: Opening,
+}
+
+impl Tcb {
+    pub(super) fn new(config: &Config, opening: Opening) -> Self {
+        let iss = opening.iss;
+        let default = if opening.is_ipv4 {
+            DEFAULT_MSS_IPV4
+        } else {
+            DEFAULT_MSS_IPV6
+        };
+        let smss = default.min(opening.path_mss);
+        Self {
+            snd: SendVariables {
+                una: iss,
+                nxt: iss,
+                end: iss + 1,
+                iss,
+                ..Default::default()
+            },
+            rcv: ReceiveVariables {
+                shift: config.window_shift(),
+                ..Default::default()
+            },
+            state: State::Closed,
+            fin: FinState::None,
+            pending: Pending {
+                ack: AckDue::No,
+                duplicate_acks: 0,
+                syn: false,
+                reset: false,
+                probe: false,
+                fast_retransmit: false,
+                sws_override: false,
+                deferred: false,
+            },
+            sack: false,
+            nodelay: false,
+            wants_send: false,
+            closed: false,
+            smss,
+            rmss: smss,
+            receive: None,
+            send: SendQueue::default(),
+            timestamps: None,
+            timers: Timers::default(),
+            rtt: RttEstimator::default(),
+            recovery: Recovery::new(iss),
+            controller: AnyController::new(config.congestion, smss),
+            sent_at: Instant::ZERO,
+            keepalive: config.keepalive,
+            keepalive_probes: 0,
+            passive: false,
+            reason: CloseReason::Finished,
+            retransmits: 0,
+            opening,
+        }
+    }
+
+    /// An active open: a connection in SYN-SENT that owes its SYN. `path_mss` is the MTU less the
+    /// fixed IP and TCP headers.
+    pub fn connect(cx: &mut Context<'_>, key: &crate::wire::FlowKey, path_mss: u16) -> Self {
+        let opening = Opening {
+            iss: cx.core.isn.isn(key, cx.now),
+            timestamp_offset: cx.core.isn.timestamp_offset(key),
+            path_mss,
+            is_ipv4: key.local.is_ipv4(),
+        };
+        let mut tcb = Self::new(&cx.core.config, opening);
+        tcb.transition(Event::Open);
+        tcb.snd.nxt = tcb.snd.iss + 1;
+        tcb.pending.syn = true;
+        tcb.timers
+            .set(Timer::Retransmission, cx.now + tcb.rtt.rto());
+        cx.core.counters.active_opens += 1;
+        tcb
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it is [`State::Closed`].
+    pub fn close_reason(&self) -> CloseReason {
+        self.reason
+    }
+
+    /// Whether nothing is left to do: closed, and a reset, if one was due, sent.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Closed && !self.pending.reset
+    }
+
+    /// Whether the peer has no more to send and all that it sent is in order.
+    pub fn is_peer_closed(&self) -> bool {
+        self.rcv.fin.is_some_and(|fin| self.rcv.nxt.after(fin))
+    }
+
+    /// Whether a retransmission waits for a buffer that the kernel is still reading.
+    pub fn waits_for_buffer(&self) -> bool {
+        self.pending.deferred
+    }
+
+    /// Whether the application waits for room that no acknowledgment will bring, because nothing
+    /// of this connection is queued: other connections hold the buffers.
+    pub fn is_starved(&self) -> bool {
+        self.wants_send && self.send.is_empty() && self.may_send()
+    }
+
+    /// The least deadline, for the wheel.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next().map(|(_, deadline)| deadline)
+    }
+
+    /// Octets received in order that the application has not consumed.
+    pub fn unread(&self, core: &Core) -> u32 {
+        self.receive.map_or(0, |id| core.receive.contiguous(id))
+    }
+
+    /// Switches Nagle's algorithm (RFC 9293 section 3.7.4) off or on.
+    pub fn set_nodelay(&mut self, nodelay: bool) {
+        self.nodelay = nodelay;
+    }
+
+    /// Switches keepalive probes on or off for this connection.
+    pub fn set_keepalive(&mut self, cx: &Context<'_>, keepalive: Option<Keepalive>) {
+        self.keepalive = keepalive;
+        self.timers.stop(Timer::Keepalive);
+        self.restart_keepalive(cx.now);
+    }
+
+    /// Queues as much of `data` as limits allow and returns that number. After less than all of
+    /// it, [`Events::WRITABLE`](super::Events::WRITABLE) follows.
+    pub fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < data.len() {
+            let Some(room) = self.tail_room(cx) else {
+                break;
+            };
+            let piece = &data[sent..data.len().min(sent + room.octets)];
+            match room.append(self, cx, &mut |buffers, id| buffers.append(id, piece)) {
+                None | Some(0) => break,
+                Some(appended) => sent += appended,
+            }
+        }
+        self.wants_send = sent < data.len() && self.may_send();
+        sent
+    }
+
+    /// Lets `fill` write at most `limit` octets straight into segments, in pieces. It returns how
+    /// many octets it wrote; less than it was offered ends the call. Returns the total. After less
+    /// than `limit` because of a limit of ours, `Events::WRITABLE` follows.
+    pub fn send_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> usize {
+        let mut sent = 0;
+        while sent < limit {
+            let written = self.tail_room(cx).and_then(|room| {
+                let offered = room.octets.min(limit - sent);
+                let mut write =
+                    |buffers: &mut dyn Buffers, id| buffers.append_with(id, offered, fill);
+                Some((offered, room.append(self, cx, &mut write)?))
+            });
+            let Some((offered, written)) = written else {
+                self.wants_send = self.may_send();
+                break;
+            };
+            sent += written;
+            if written < offered {
+                break;
+            }
+        }
+        sent
+    }
+
+    /// The application has no more to send: a FIN follows what is queued (half-close).
+    pub fn shutdown(&mut self, cx: &mut Context<'_>) {
+        match self.state {
+            State::SynSent => self.finish(cx, Event::Close, CloseReason::Aborted),
+            State::SynReceived | State::Established | State::CloseWait => {
+                self.fin = FinState::Due;
+                self.transition(Event::Close);
+            }
+            _ => {}
+        }
+    }
+
+    /// The application is done in both directions. Text that it has not read, or that arrives
+    /// later, resets the connection, so that the peer learns of the loss (RFC 9293 section 3.6.1,
+    /// RFC 2525 section 2.17).
+    pub fn close(&mut self, cx: &mut Context<'_>) {
+        self.closed = true;
+        if self.unread(cx.core) > 0 {
+            return self.abort(cx);
+        }
+        self.shutdown(cx);
+        self.start_fin_wait_2(cx);
+    }
+
+    /// Resets the connection (ABORT of RFC 9293 section 3.9.1).
+    pub fn abort(&mut self, cx: &mut Context<'_>) {
+        let reset = self.state.is_synchronized() || self.state == State::SynReceived;
+        if self.state != State::Closed {
+            self.finish(cx, Event::Reset, CloseReason::Aborted);
+            self.pending.reset = reset;
+        }
+    }
+
+    /// The next piece of text that waits for the application; [`consume`](Self::consume) gives it
+    /// back.
+    pub fn readable(&self, core: &mut Core) -> Option<Readable> {
+        self.receive.and_then(|id| core.receive.take(id))
+    }
+
+    /// Gives `readable` back, of which `consumed` octets are not needed any more.
+    pub fn consume(&mut self, cx: &mut Context<'_>, readable: Readable, consumed: usize) {
+        let Some(id) = self.receive else { return };
+        cx.core.receive.put_back(id, readable, consumed);
+        if self.closed && cx.core.receive.contiguous(id) > 0 {
+            return self.abort(cx);
+        }
+        self.drop_empty_receive_queue(cx.core);
+        self.update_window(cx);
+    }
+
+    /// Gives back all that the connection holds in `cx`. Must be called before it is dropped.
+    pub fn release(&mut self, cx: &mut Context<'_>) {
+        self.send.clear(&mut cx.core.segments, cx.buffers);
+        if let Some(id) = self.receive.take() {
+            cx.core.receive.close(id);
+        }
+    }
+
+    pub(super) fn transition(&mut self, event: Event) {
+        debug_assert!(
+            self.state.after(event).is_some(),
+            "{} {event:?}",
+            self.state
+        );
+        if let Some(next) = self.state.after(event) {
+            self.state = next;
+        }
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>, event: Event, reason: CloseReason) {
+        match self.state {
+            State::SynSent | State::SynReceived => cx.core.counters.attempt_fails += 1,
+            State::Established | State::CloseWait if event == Event::Reset => {
+                cx.core.counters.established_resets += 1;
+            }
+            _ => {}
+        }
+        self.transition(event);
+        self.reason = reason;
+        self.timers.stop_all();
+        self.release(cx);
+    }
+
+    /// SND.NXT - SND.UNA, less what is taken for lost: what is believed to be in the network.
+    pub(super) fn pipe(&self) -> u32 {
+        self.snd
+            .nxt
+            .since(self.snd.una)
+            .saturating_sub(self.send.lost())
+    }
+
+    /// FlightSize (RFC 5681 section 2).
+    pub(super) fn flight_size(&self) -> u32 {
+        self.snd.nxt.since(self.snd.una)
+    }
+
+    /// Takes from the peer's SYN what both sides will use.
+    pub(super) fn negotiate(&mut self, config: &Config, options: &Options, now: Instant) {
+        let opening = self.opening;
+        let default = if opening.is_ipv4 {
+            DEFAULT_MSS_IPV4
+        } else {
+            DEFAULT_MSS_IPV6
+        };
+        let peer_mss = options
+            .mss
+            .unwrap_or(default)
+            .max(MIN_MSS)
+            .min(opening.path_mss);
+        self.timestamps = options
+            .timestamps
+            .filter(|_| config.timestamps)
+            .map(|timestamps| TimestampState {
+                offset: opening.timestamp_offset,
+                recent: timestamps.tsval,
+                recent_at: now.as_millis() as u32,
+            });
+        self.sack = config.sack && options.sack_permitted;
+        match options.window_scale.filter(|_| config.window_scale) {
+            Some(shift) => self.snd.shift = shift.min(MAX_SHIFT),
+            None => (self.snd.shift, self.rcv.shift) = (0, 0),
+        }
+        let options_len = if self.timestamps.is_some() {
+            TIMESTAMPS_LEN
+        } else {
+            0
+        };
+        self.smss = peer_mss - options_len;
+        self.rmss = self.smss;
+        self.controller.on_smss(self.smss);
+    }
+
+    pub(super) fn restart_keepalive(&mut self, now: Instant) {
+        if let Some(keepalive) = self.keepalive
+            && self.state.is_synchronized()
+        {
+            self.keepalive_probes = 0;
+            self.timers.set(Timer::Keepalive, now + keepalive.idle);
+        }
+    }
+
+    pub(super) fn start_fin_wait_2(&mut self, cx: &Context<'_>) {
+        if self.closed && self.state == State::FinWait2 {
+            self.timers
+                .set(Timer::FinWait2, cx.now + cx.core.config.fin_wait_2);
+        }
+    }
+
+    pub(super) fn drop_empty_receive_queue(&mut self, core: &mut Core) {
+        if let Some(id) = self.receive
+            && core.receive.holds_nothing(id)
+        {
+            core.receive.close(id);
+            self.receive = None;
+        }
+    }
+
+    pub(super) fn may_send(&self) -> bool {
+        matches!(self.state, State::Established | State::CloseWait)
+    }
+
+    /// Where the next octets go: the last unsent segment, or a new one.
+    fn tail_room(&mut self, cx: &mut Context<'_>) -> Option<TailRoom> {
+        if !self.may_send() {
+            return None;
+        }
+        let full = self
+            .smss
+            .min(u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX));
+        if let Some(tail) = self.send.unsent_tail(&mut cx.core.segments)
+            && tail.len < full
+            && cx.buffers.is_idle(tail.buffer.id())
+        {
+            return Some(TailRoom {
+                octets: usize::from(full - tail.len),
+                joins_tail: true,
+            });
+        }
+        // No connection may hold more than a quarter of what is left, so that the last frames are
+        // shared by all.
+        let share = 2 + cx.buffers.available() / 4;
+        let limit = usize::from(cx.core.config.send_buffers).min(share);
+        (usize::from(self.send.segments()) < limit).then_some(TailRoom {
+            octets: usize::from(full),
+            joins_tail: false,
+        })
+    }
+}
+
+/// Room behind what is queued.
+struct TailRoom {
+    octets: usize,
+    joins_tail: bool,
+}
+
+impl TailRoom {
+    /// Has `write` put octets there and returns their number; `None` if no buffer is free.
+    fn append(
+        &self,
+        tcb: &mut Tcb,
+        cx: &mut Context<'_>,
+        write: &mut dyn FnMut(&mut dyn Buffers, super::BufferId) -> usize,
+    ) -> Option<usize> {
+        let segments = &mut cx.core.segments;
+        let written = match tcb.send.unsent_tail(segments) {
+            Some(tail) if self.joins_tail => {
+                let written = write(cx.buffers, tail.buffer.id());
+                tail.len += written as u16;
+                written
+            }
+            _ => {
+                let buffer = cx.buffers.allocate()?;
+                let written = write(cx.buffers, buffer.id());
+                if written == 0 {
+                    cx.buffers.release(buffer);
+                } else {
+                    tcb.send.push(segments, buffer, tcb.snd.end, written as u16);
+                }
+                written
+            }
+        };
+        tcb.snd.end += written as u32;
+        Some(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// Contract 8 of the design: with a table slot and a wheel entry at most 512 octets.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Tcb>() <= 384, "{}", size_of::<Tcb>());
+    }
+
+    /// Contract 9: what every segment touches is in the first two cache lines.
+    #[test]
+    fn hot_fields_come_first() {
+        for (name, end) in [
+            ("snd", offset_of!(Tcb, snd) + size_of::<SendVariables>()),
+            ("rcv", offset_of!(Tcb, rcv) + size_of::<ReceiveVariables>()),
+            ("state", offset_of!(Tcb, state) + size_of::<State>()),
+            ("pending", offset_of!(Tcb, pending) + size_of::<Pending>()),
+            ("smss", offset_of!(Tcb, smss) + 2),
+            ("send", offset_of!(Tcb, send) + size_of::<SendQueue>()),
+        ] {
+            assert!(end <= 128, "{name} ends at {end}");
+        }
+    }
+}

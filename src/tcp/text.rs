@@ -1,0 +1,195 @@
+//! The text of a segment and its FIN (RFC 9293 section 3.10.7.4, seventh and eighth check), the
+//! window that we advertise (section 3.8.6) and when we acknowledge (section 3.8.6.3).
+
+use super::context::Context;
+use super::input::{Arrival, Events};
+use super::seq::Seq;
+use super::state::{Event, State};
+use super::tcb::{AckDue, CloseReason, Tcb};
+use super::timers::Timer;
+use crate::wire::tcp::Flags;
+
+impl Tcb {
+    /// Trims text to the window. What is in order goes into `arrival`; what is not is stored.
+    pub(super) fn handle_text_part<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        seq: Seq,
+        text: &'a [u8],
+        flags: Flags,
+        arrival: &mut Arrival<'a>,
+    ) {
+        if !self.state.may_receive() {
+            return;
+        }
+        let (seq, text, fin) = self.trim(seq, text, flags.contains(Flags::FIN));
+        if fin {
+            self.rcv.fin = Some(seq + text.len() as u32);
+        }
+        if self.closed && !text.is_empty() {
+            self.abort_on_data(cx);
+            arrival.events |= Events::CLOSED;
+            return;
+        }
+        if text.is_empty() {
+            if fin && seq != self.rcv.nxt {
+                self.owe_duplicate_ack();
+            }
+            self.handle_fin(cx);
+        } else if seq == self.rcv.nxt {
+            arrival.text = text;
+        } else {
+            self.store_out_of_order(cx, seq, text);
+        }
+    }
+
+    /// Says how much of [`Arrival::text`] the application has consumed; the rest is kept for it.
+    /// Only now is the text received: what meets a limit is not, and will come again.
+    pub fn handle_text(&mut self, cx: &mut Context<'_>, text: &[u8], consumed: usize) {
+        if self.state == State::Closed {
+            return;
+        }
+        let consumed = consumed.min(text.len());
+        let rest = &text[consumed..];
+        if self.closed && !rest.is_empty() {
+            return self.abort_on_data(cx);
+        }
+        let start = self.rcv.nxt + consumed as u32;
+        if consumed > 0
+            && let Some(id) = self.receive
+        {
+            cx.core.receive.skip_to(id, start);
+        }
+        let stored = if rest.is_empty() {
+            0
+        } else {
+            let id = *self
+                .receive
+                .get_or_insert_with(|| cx.core.receive.open(start));
+            cx.core.receive.write(id, start, rest)
+        };
+        cx.core.counters.receive_memory_exhausted += (rest.len() - stored) as u64;
+        self.rcv.nxt = start + stored as u32;
+        self.rmss = self.rmss.max(text.len().min(usize::from(u16::MAX)) as u16);
+        let filled_gap = self.absorb_stored(cx);
+        self.drop_empty_receive_queue(cx.core);
+        self.schedule_ack(cx, filled_gap);
+        self.handle_fin(cx);
+    }
+
+    /// RFC 9293 section 3.6.1 (SHLD-3): nobody will ever read this.
+    fn abort_on_data(&mut self, cx: &mut Context<'_>) {
+        cx.core.counters.aborts_on_data += 1;
+        self.finish(cx, Event::Reset, CloseReason::Aborted);
+        self.pending.reset = true;
+    }
+
+    /// RCV.NXT moves over what was stored behind it. Returns whether a gap was there.
+    fn absorb_stored(&mut self, cx: &Context<'_>) -> bool {
+        let Some(id) = self.receive else { return false };
+        let ranges = cx.core.receive.ranges(id);
+        let had_gap = ranges
+            .last()
+            .is_some_and(|range| range.end.after(self.rcv.nxt));
+        let contiguous_end = cx.core.receive.start(id) + cx.core.receive.contiguous(id);
+        self.rcv.nxt = self.rcv.nxt.max(contiguous_end);
+        had_gap
+    }
+
+    /// The part of the text that lies in the window, and whether the FIN does.
+    fn trim<'a>(&self, seq: Seq, text: &'a [u8], fin: bool) -> (Seq, &'a [u8], bool) {
+        let old = if seq.before(self.rcv.nxt) {
+            self.rcv.nxt.since(seq) as usize
+        } else {
+            0
+        };
+        if old > text.len() {
+            // Only a retransmitted FIN lies behind old text; it is known already.
+            return (self.rcv.nxt, &[], false);
+        }
+        let (seq, text) = (seq + old as u32, &text[old..]);
+        let room = if seq.before(self.rcv.edge) {
+            self.rcv.edge.since(seq) as usize
+        } else {
+            0
+        };
+        if text.len() > room {
+            (seq, &text[..room], false)
+        } else {
+            (seq, text, fin)
+        }
+    }
+
+    fn store_out_of_order(&mut self, cx: &mut Context<'_>, seq: Seq, text: &[u8]) {
+        let nxt = self.rcv.nxt;
+        let id = *self
+            .receive
+            .get_or_insert_with(|| cx.core.receive.open(nxt));
+        let stored = cx.core.receive.write(id, seq, text);
+        if stored == 0 {
+            cx.core.counters.out_of_order_dropped += 1;
+        } else {
+            cx.core.counters.out_of_order_queued += 1;
+        }
+        self.drop_empty_receive_queue(cx.core);
+        self.owe_duplicate_ack();
+    }
+
+    /// Eighth check: the FIN counts when all text before it has arrived.
+    fn handle_fin(&mut self, cx: &mut Context<'_>) {
+        if self.rcv.fin != Some(self.rcv.nxt) || !self.state.may_receive() {
+            return;
+        }
+        self.rcv.nxt += 1;
+        self.pending.ack = AckDue::Now;
+        if self.state == State::FinWait2 {
+            self.enter_time_wait(cx, Event::Fin);
+        } else {
+            self.transition(Event::Fin);
+        }
+    }
+
+    /// RFC 9293 section 3.8.6.3: at once for every second full segment and when a gap is there or
+    /// has just been filled (RFC 5681 section 4.2), else soon.
+    fn schedule_ack(&mut self, cx: &Context<'_>, filled_gap: bool) {
+        if filled_gap {
+            // The acknowledgments owed for what came before say nothing any more.
+            self.pending.duplicate_acks = 0;
+        }
+        let unacknowledged = self.rcv.nxt.since(self.rcv.acked);
+        if filled_gap || unacknowledged >= 2 * u32::from(self.rmss) {
+            self.pending.ack = AckDue::Now;
+        } else if self.pending.ack == AckDue::No {
+            self.pending.ack = AckDue::Delayed;
+            self.timers
+                .set(Timer::DelayedAck, cx.now + cx.core.config.delayed_ack);
+        }
+    }
+
+    /// The application has read: tells the peer of the room, if it is worth a segment.
+    pub(super) fn update_window(&mut self, cx: &Context<'_>) {
+        if self.state.may_receive() && self.window_edge(cx).after(self.rcv.edge) {
+            self.pending.ack = AckDue::Now;
+        }
+    }
+
+    /// Octets for which the receive buffer has room.
+    pub(super) fn free_window(&self, cx: &Context<'_>) -> u32 {
+        cx.core
+            .config
+            .receive_buffer
+            .saturating_sub(self.unread(cx.core))
+    }
+
+    /// Where the window should end now: at most as far as memory allows, never left of where it
+    /// ended, and further only by a step that is worth it (RFC 9293 section 3.8.6.2.2).
+    pub(super) fn window_edge(&self, cx: &Context<'_>) -> Seq {
+        let edge = self.rcv.nxt + self.free_window(cx);
+        let step = (cx.core.config.receive_buffer / 2).min(u32::from(self.rmss));
+        if edge.after(self.rcv.edge) && edge.since(self.rcv.edge) >= step {
+            edge
+        } else {
+            self.rcv.edge
+        }
+    }
+}

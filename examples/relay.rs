@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|name| PacketSocket::open(name).map_err(|error| format!("{name}: {error}")));
     let (a, b) = (a?, b?);
 
-    let (ended, stop) = rustix::pipe::pipe()?;
+    let (ended, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let mut signals = signal_hook::iterator::Signals::new([
         signal_hook::consts::SIGINT,
         signal_hook::consts::SIGTERM,

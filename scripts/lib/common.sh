@@ -5,8 +5,8 @@
 # configure asks for m4, pkg-config, libelf, zlib and libpcap.
 BUILD_PACKAGES=(gcc libc6-dev clang llvm libclang-dev libelf-dev zlib1g-dev libpcap-dev m4 make
     pkg-config)
-# What makes networks and drives a server in them.
-NETWORK_PACKAGES=(iproute2 ethtool util-linux curl wrk netcat-openbsd)
+# What makes networks and drives a server in them; wrk looks "http" up in netbase's /etc/services.
+NETWORK_PACKAGES=(iproute2 ethtool util-linux curl wrk netbase netcat-openbsd)
 
 say() { printf '\n== %s\n' "$*"; }
 note() { printf '   %s\n' "$*"; }

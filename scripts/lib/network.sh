@@ -76,7 +76,8 @@ make_relayed_network() {
 }
 
 make_namespace() {
-    ip netns add "$1" || fail "cannot make network namespaces: it takes root with CAP_SYS_ADMIN"
+    { ip netns add "$1" && ip netns exec "$1" true; } ||
+        fail "cannot make and enter network namespaces: it takes root with CAP_SYS_ADMIN"
     # shellcheck disable=SC2016 # the inner shell expands
     # Duplicate address detection leaves an address unusable for a second or two.
     ip netns exec "$1" sh -c 'for f in all default; do

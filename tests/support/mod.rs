@@ -232,7 +232,7 @@ impl Lab {
 
     /// Ends the relay; what it did to client -> server and server -> client.
     pub(crate) fn stop_relay(&mut self) -> [Counts; 2] {
-        self.relay.take().expect("a lab with a relay").stop()
+        self.relay.as_mut().expect("a lab with a relay").stop()
     }
 
     /// Whether the kernel answers `port` of the server as closed, as seen by curl.
@@ -282,7 +282,9 @@ struct Relay {
 
 impl Relay {
     fn start(namespace: Namespace, impairments: [Impairment; 2], seed: u64) -> Self {
-        let (ended, stop) = rustix::pipe::pipe().expect("a pipe");
+        // Not inherited by the server, which would keep the relay from seeing the end.
+        let (ended, stop) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let [client, server] = namespace.run(|| {
             ["to-client", "to-server"].map(|end| PacketSocket::open(end).expect("a packet socket"))
         });
@@ -295,7 +297,8 @@ impl Relay {
         }
     }
 
-    fn stop(mut self) -> [Counts; 2] {
+    /// The namespace stays: it holds one end of each of the other two's interfaces.
+    fn stop(&mut self) -> [Counts; 2] {
         self.stop = None;
         let thread = self.thread.take().expect("stopped once");
         thread

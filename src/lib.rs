@@ -10,4 +10,5 @@ pub mod tcp;
 pub mod time;
 pub mod timer_wheel;
 pub mod wire;
+pub mod worker;
 pub mod xdp;

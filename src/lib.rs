@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod flow_table;
 pub mod ring;
 pub mod services;

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod flow_table;
+pub mod observe;
 pub mod ring;
 pub mod services;
 pub mod stack;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod flow_table;
 pub mod observe;
 pub mod ring;
+pub mod server;
 pub mod services;
 pub mod stack;
 pub mod tcp;

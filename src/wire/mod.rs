@@ -1,6 +1,6 @@
 //! Bytes and values: Ethernet, 802.1Q, IPv4, IPv6, ICMP and TCP, without state, time or allocation.
 //!
-//! [`parse`] judges a whole frame and yields a [`Packet`] that holds only legal values, or the
+//! [`parse()`] judges a whole frame and yields a [`Packet`] that holds only legal values, or the
 //! reason why there is none. [`emit`] writes headers right before a payload that is already in
 //! place.
 

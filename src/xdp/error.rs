@@ -46,7 +46,7 @@ pub enum XdpError {
         /// Where it runs.
         mode: AttachMode,
     },
-    /// [`Program::attach`] was called twice.
+    /// [`Program::attach`](super::Program::attach) was called twice.
     #[error("the program is attached to {interface} already: detach it first")]
     AlreadyAttached {
         /// The interface.

@@ -3,23 +3,25 @@
 use crate::time::Duration;
 
 /// RFC 6298 rule 2.1: the RTO before any round trip has been measured.
-pub const INITIAL_RTO: Duration = Duration::from_secs(1);
+pub(super) const INITIAL_RTO: Duration = Duration::from_secs(1);
 /// RFC 6298 rule 2.4 asks for one second; Linux has used 200 ms for twenty years, well above its
 /// peers' delayed ACK, and so do we, because a second of silence is an outage to a data centre.
-pub const MIN_RTO: Duration = Duration::from_millis(200);
+pub(super) const MIN_RTO: Duration = Duration::from_millis(200);
 /// RFC 6298 rule 2.5: at least 60 seconds.
-pub const MAX_RTO: Duration = Duration::from_secs(60);
+pub(super) const MAX_RTO: Duration = Duration::from_secs(60);
 /// G of RFC 6298: our clock is far finer than this, but the worker's turn is not.
 const GRANULARITY_US: u32 = 1_000;
 
 /// Smoothed round-trip time and the RTO made from it. Microseconds in `u32` reach 71 minutes.
 #[derive(Clone, Copy, Debug)]
-pub struct RttEstimator {
+pub(super) struct RttEstimator {
     srtt_us: u32,
     rttvar_us: u32,
     rto_us: u32,
-    /// Consecutive expirations; the RTO in force is `rto << backoff`.
+    /// The RTO in force is `rto << backoff`, until a round trip is measured again.
     backoff: u8,
+    /// Consecutive expirations without an acknowledgment of anything new.
+    expirations: u8,
 }
 
 impl Default for RttEstimator {
@@ -29,13 +31,14 @@ impl Default for RttEstimator {
             rttvar_us: 0,
             rto_us: INITIAL_RTO.as_micros() as u32,
             backoff: 0,
+            expirations: 0,
         }
     }
 }
 
 impl RttEstimator {
     /// A round trip of a segment that was sent once (Karn's algorithm is the caller's).
-    pub fn on_measurement(&mut self, rtt: Duration) {
+    pub(super) fn on_measurement(&mut self, rtt: Duration) {
         let r = rtt.as_micros().clamp(1, u64::from(u32::MAX / 16)) as u32;
         if self.srtt_us == 0 {
             // Rule 2.2.
@@ -49,44 +52,59 @@ impl RttEstimator {
         let rto = self.srtt_us + GRANULARITY_US.max(4 * self.rttvar_us);
         self.rto_us = rto.clamp(MIN_RTO.as_micros() as u32, MAX_RTO.as_micros() as u32);
         self.backoff = 0;
+        self.expirations = 0;
     }
 
     /// The timer expired: rule 5.5 doubles the RTO.
-    pub fn on_timeout(&mut self) {
+    pub(super) fn on_timeout(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
+        self.expirations = self.expirations.saturating_add(1);
     }
 
-    /// New data was acknowledged: what is sent next starts from the estimate again.
-    pub fn on_progress(&mut self) {
-        self.backoff = 0;
+    /// New data was acknowledged: the peer is alive. The back-off stays until a round trip has been
+    /// measured (Karn's algorithm, RFC 6298 section 5): on a path that has become slower than the
+    /// estimate, everything would be sent twice and nothing ever measured.
+    pub(super) fn on_progress(&mut self) {
+        self.expirations = 0;
     }
 
     /// Rule 5.7: the SYN was retransmitted, so data starts with an RTO of three seconds.
-    pub fn on_handshake_retransmitted(&mut self) {
+    pub(super) fn on_handshake_retransmitted(&mut self) {
         if self.srtt_us == 0 {
             self.rto_us = 3_000_000;
         }
         self.backoff = 0;
+        self.expirations = 0;
     }
 
     /// The timeout in force, back-off included.
-    pub fn rto(&self) -> Duration {
-        let rto = u64::from(self.rto_us) << self.backoff.min(16);
+    pub(super) fn rto(&self) -> Duration {
+        self.rto_doubled(self.backoff)
+    }
+
+    /// The time to the next zero-window probe after `probes` of them, which has a back-off of its
+    /// own: a closed window says nothing about the path.
+    pub(super) fn persist_timeout(&self, probes: u8) -> Duration {
+        self.rto_doubled(probes)
+    }
+
+    fn rto_doubled(&self, times: u8) -> Duration {
+        let rto = u64::from(self.rto_us) << times.min(16);
         Duration::from_micros(rto.min(MAX_RTO.as_micros()))
     }
 
-    /// How often the timer has expired in a row.
-    pub fn backoff(&self) -> u8 {
-        self.backoff
+    /// How often the timer has expired in a row, without an acknowledgment of anything new.
+    pub(super) fn expirations(&self) -> u8 {
+        self.expirations
     }
 
     /// The smoothed round-trip time; `None` before the first measurement.
-    pub fn srtt(&self) -> Option<Duration> {
+    pub(super) fn srtt(&self) -> Option<Duration> {
         (self.srtt_us != 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))
     }
 
     /// The round-trip time's variation.
-    pub fn rttvar(&self) -> Duration {
+    pub(super) fn rttvar(&self) -> Duration {
         Duration::from_micros(u64::from(self.rttvar_us))
     }
 }
@@ -124,8 +142,10 @@ mod tests {
         for _ in 0..300 {
             rtt.on_timeout();
         }
-        assert_eq!(rtt.rto(), MAX_RTO);
+        assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, u8::MAX));
         rtt.on_progress();
+        assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, 0));
+        rtt.on_measurement(Duration::from_micros(20));
         assert_eq!(rtt.rto(), MIN_RTO);
         rtt.on_measurement(Duration::MAX);
         assert_eq!(rtt.rto(), MAX_RTO);

@@ -54,9 +54,9 @@ impl Tcb {
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.snd.wl1 = seq;
         self.snd.wl2 = ack;
-        if self.timers.is_set(Timer::Persist) && self.snd.wnd > 0 {
+        if self.snd.wnd > 0 {
             self.timers.stop(Timer::Persist);
-            self.rtt.on_progress();
+            self.window_probes = 0;
         }
     }
 
@@ -75,10 +75,11 @@ impl Tcb {
             .send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack);
         self.snd.una = ack;
-        if let Some(sent_at) = removed.sent_at {
-            self.rtt.on_measurement(cx.now.saturating_since(sent_at));
-        } else if removed.retransmitted {
+        // What was sent once may have waited at the peer for what was sent twice.
+        if removed.retransmitted {
             self.measure_by_timestamp(cx, header);
+        } else if let Some(sent_at) = removed.sent_at {
+            self.rtt.on_measurement(cx.now.saturating_since(sent_at));
         }
         self.rtt.on_progress();
         self.recover(cx, acked, flight_size);
@@ -87,6 +88,8 @@ impl Tcb {
             *events |= Events::WRITABLE;
         }
         if fin_acked {
+            // It may have been due once more.
+            self.fin = FinState::Sent;
             self.handle_ack_of_fin(cx, events);
         }
     }

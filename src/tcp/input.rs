@@ -5,7 +5,7 @@ use std::ops::{BitOr, BitOrAssign};
 use super::context::Context;
 use super::seq::Seq;
 use super::state::{Event, State};
-use super::tcb::{AckDue, CloseReason, Tcb};
+use super::tcb::{AckDue, CloseReason, FinState, Tcb};
 use super::timers::Timer;
 use crate::wire::tcp::{Flags, Header, Segment};
 
@@ -129,7 +129,13 @@ impl Tcb {
         let header = &segment.header;
         let seq = Seq(header.seq);
         let len = segment_length(segment);
-        if !self.passes_paws(cx, header) || !self.is_acceptable(cx, seq, len, header.flags) {
+        if !self.passes_paws(cx, header) {
+            return Arrival::default();
+        }
+        if self.is_crossing_syn_ack(header) {
+            return self.handle_crossing_syn_ack(cx, segment);
+        }
+        if !self.is_acceptable(cx, seq, len, header.flags) {
             return Arrival::default();
         }
         if header.flags.contains(Flags::RST) {
@@ -157,9 +163,40 @@ impl Tcb {
         }
         arrival.events |= Events::ACCEPTED;
         self.restart_keepalive(cx.now);
+        self.unanswered_probes = 0;
         if self.state != State::Closed {
             self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
         }
+        arrival
+    }
+
+    /// The last segment of a simultaneous open (RFC 9293 section 3.5, figure 8; RFC 1122 section
+    /// 4.2.2.10): the peer's SYN again, now with an acknowledgment of ours. Its sequence number is
+    /// old, so that the first check would drop it, and both sides would answer each other for ever.
+    fn is_crossing_syn_ack(&self, header: &Header) -> bool {
+        self.state == State::SynReceived
+            && !self.passive
+            && header.flags.contains(Flags::SYN | Flags::ACK)
+            && !header.flags.contains(Flags::RST)
+            && Seq(header.seq) == self.rcv.irs
+    }
+
+    fn handle_crossing_syn_ack<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        segment: &Segment<'a>,
+    ) -> Arrival<'a> {
+        // The window of a SYN is never scaled.
+        let shift = std::mem::take(&mut self.snd.shift);
+        let is_ours = self.acknowledges_our_syn(cx, &segment.header);
+        self.snd.shift = shift;
+        if !is_ours {
+            return Arrival::of(Events::RESET_SENDER);
+        }
+        self.pending.ack = AckDue::Now;
+        let mut arrival = Arrival::of(Events::OPENED | Events::ACCEPTED);
+        let (text, flags) = (segment.payload, segment.header.flags);
+        self.handle_text_part(cx, self.rcv.irs + 1, text, flags, &mut arrival);
         arrival
     }
 
@@ -182,7 +219,7 @@ impl Tcb {
 
     /// Our SYN is acknowledged.
     fn establish(&mut self, cx: &mut Context<'_>, header: &Header) {
-        let retransmitted = self.rtt.backoff() > 0;
+        let retransmitted = self.rtt.expirations() > 0;
         if retransmitted {
             self.rtt.on_handshake_retransmitted();
         }
@@ -217,6 +254,9 @@ impl Tcb {
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.transition(Event::AckOfSyn);
         self.establish(cx, header);
+        if self.fin == FinState::Due {
+            self.transition(Event::Close);
+        }
         true
     }
 
@@ -257,8 +297,9 @@ impl Tcb {
     fn is_acceptable(&mut self, cx: &mut Context<'_>, seq: Seq, len: u32, flags: Flags) -> bool {
         let window = self.rcv.edge.since(self.rcv.nxt);
         let acceptable = match (len, window) {
-            (0, 0) => seq == self.rcv.nxt,
-            (0, _) => seq.in_window(self.rcv.nxt, window),
+            // One more than the table: a peer that has filled the window sends its
+            // acknowledgments from right behind it, also while some of its text is missing.
+            (0, _) => seq.since(self.rcv.nxt) <= window,
             // Section 3.10.7.4: with a window of zero, acknowledgments and resets still count; the
             // text is trimmed away later.
             (_, 0) => seq == self.rcv.nxt,

@@ -128,12 +128,17 @@ impl SynEntry {
         let flags = segment.header.flags;
         if flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST) {
             cx.core.counters.in_segs += 1;
-            // The peer has not seen our SYN-ACK. A SYN with another number is another attempt,
-            // which must wait for this one to end (RFC 5961 section 4.2).
-            return if Seq(segment.header.seq) == self.irs {
+            if Seq(segment.header.seq) == self.irs {
+                // The peer has not seen our SYN-ACK.
+                return SynVerdict::SynAckAgain;
+            }
+            // A SYN with another number is another attempt, which must wait for this one to end
+            // (RFC 5961 section 4.2). A peer that has forgotten the first resets it when it sees
+            // our SYN-ACK.
+            cx.core.counters.syn_challenged += 1;
+            return if cx.core.may_challenge(cx.now) {
                 SynVerdict::SynAckAgain
             } else {
-                cx.core.counters.syn_challenged += 1;
                 SynVerdict::Stays
             };
         }
@@ -176,7 +181,7 @@ impl SynEntry {
         }
         self.retransmissions += 1;
         cx.core.counters.syn_ack_retransmits += 1;
-        let backoff = INITIAL_RTO.as_millis() << self.retransmissions;
+        let backoff = INITIAL_RTO.as_millis() << self.retransmissions.min(16);
         self.deadline = cx.now + Duration::from_millis(backoff.min(MAX_RTO.as_millis()));
         true
     }

@@ -38,7 +38,8 @@ mod text;
 mod time_wait;
 mod timers;
 
-// mod tests;
+#[cfg(test)]
+mod tests;
 
 pub use self::buffers::{Buffer, BufferId, Buffers};
 pub use self::config::{Config, Keepalive};

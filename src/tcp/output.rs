@@ -16,9 +16,6 @@ const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
 /// Two NOPs and the option's kind and length, then eight octets per block (RFC 2018 section 3).
 const SACK_LEN: usize = 4;
 const SACK_BLOCK_LEN: usize = 8;
-/// RFC 9293 section 3.8.6.1 leaves the limit of the persist back-off open; Linux's is 2 minutes,
-/// ours is that of the RTO.
-const MAX_PROBE_BACKOFF: u8 = 15;
 
 /// One segment to send.
 #[derive(Debug)]
@@ -47,6 +44,9 @@ impl Tcb {
             self.pending.ack = AckDue::Now;
         }
         if self.timers.expired(Timer::Persist, cx.now) {
+            if self.unanswered_probes >= cx.core.config.retransmissions {
+                return self.time_out(cx);
+            }
             self.handle_persist_timeout(cx);
         }
         if self.timers.expired(Timer::FinWait2, cx.now) {
@@ -55,15 +55,18 @@ impl Tcb {
         if self.timers.expired(Timer::Keepalive, cx.now)
             && let Some(keepalive) = self.keepalive
         {
-            if self.keepalive_probes == keepalive.count {
+            if self.flight_size() > 0 {
+                // The retransmission timer probes already, and decides.
+                self.restart_keepalive(cx.now);
+            } else if self.keepalive_probes >= keepalive.count {
                 return self.time_out(cx);
+            } else {
+                self.keepalive_probes += 1;
+                self.timers
+                    .set(Timer::Keepalive, cx.now + keepalive.interval);
+                self.pending.probe = true;
+                cx.core.counters.keepalive_probes += 1;
             }
-            self.keepalive_probes += 1;
-            self.timers
-                .set(Timer::Keepalive, cx.now + keepalive.interval);
-            // With data in flight, the retransmission timer probes already.
-            self.pending.probe |= self.flight_size() == 0;
-            cx.core.counters.keepalive_probes += u64::from(self.pending.probe);
         }
         if self.timers.expired(Timer::Retransmission, cx.now) {
             return self.handle_retransmission_timeout(cx);
@@ -71,7 +74,8 @@ impl Tcb {
         Events::NONE
     }
 
-    /// RFC 9293 section 3.8.6.1: probes go on for as long as they are answered (MUST-37).
+    /// RFC 9293 section 3.8.6.1: probes go on for as long as they are answered (MUST-37), with a
+    /// back-off that ends where that of the RTO does.
     fn handle_persist_timeout(&mut self, cx: &mut Context<'_>) {
         if self.snd.wnd > 0 {
             // RFC 1122 section 4.2.3.4 (4): the override timeout.
@@ -80,10 +84,10 @@ impl Tcb {
         }
         self.pending.probe = true;
         cx.core.counters.window_probes += 1;
-        if self.rtt.backoff() < MAX_PROBE_BACKOFF {
-            self.rtt.on_timeout();
-        }
-        self.timers.set(Timer::Persist, cx.now + self.rtt.rto());
+        self.window_probes = self.window_probes.saturating_add(1);
+        self.unanswered_probes = self.unanswered_probes.saturating_add(1);
+        let timeout = self.rtt.persist_timeout(self.window_probes);
+        self.timers.set(Timer::Persist, cx.now + timeout);
     }
 
     /// The next segment that is due, if there is one. Call again until there is none.
@@ -153,11 +157,11 @@ impl SegmentBuilder<'_, '_> {
         };
         let options = Options {
             mss: Some(tcb.opening.path_mss),
-            window_scale: (if answers {
-                tcb.snd.shift > 0 || tcb.rcv.shift > 0
+            window_scale: if answers {
+                tcb.scales
             } else {
                 config.window_scale
-            })
+            }
             .then_some(tcb.rcv.shift),
             sack_permitted: if answers { tcb.sack } else { config.sack },
             timestamps: timestamps.then(|| Timestamps {
@@ -194,12 +198,17 @@ impl SegmentBuilder<'_, '_> {
             tcb.pending.fast_retransmit = false;
             return self.fin_alone();
         };
-        let (seq, len, end, buffer) = (lost.seq, lost.len, lost.end(), lost.buffer.id());
+        let (seq, len, end) = (lost.seq, lost.len, lost.end());
+        let payload = Payload {
+            buffer: lost.buffer.id(),
+            skip: lost.skip,
+            len,
+        };
         let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
         if !fits && !tcb.pending.fast_retransmit {
             return None;
         }
-        if !self.cx.buffers.is_idle(buffer) {
+        if !self.cx.buffers.is_idle(payload.buffer) {
             // The kernel still reads the frame; COMPLETION will bring us back here.
             self.cx.core.counters.retransmits_deferred += 1;
             tcb.pending.deferred = true;
@@ -209,23 +218,12 @@ impl SegmentBuilder<'_, '_> {
         tcb.send.mark_retransmitted(segments, self.cx.now);
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         self.cx.core.counters.retrans_segs += 1;
-        // A part of it may be acknowledged.
-        let skip = if seq.before(tcb.snd.una) {
-            tcb.snd.una.since(seq) as u16
-        } else {
-            0
-        };
-        let fin = tcb.fin == FinState::Due && end == tcb.snd.end && self.fin_was_sent();
+        let fin = end == tcb.snd.end && self.fin_was_sent();
         if fin {
             self.tcb.fin = FinState::Sent;
         }
         self.arm_retransmission();
-        let payload = Payload {
-            buffer,
-            skip,
-            len: len - skip,
-        };
-        Some(self.text_segment(seq + u32::from(skip), payload, fin))
+        Some(self.text_segment(seq, payload, fin))
     }
 
     /// The first segment that was never sent, if both windows, Nagle and SWS avoidance let it.
@@ -277,21 +275,26 @@ impl SegmentBuilder<'_, '_> {
         if usable >= u32::from(len) {
             // RFC 9293 section 3.7.4: a small segment waits while others are in flight.
             let is_small = len < tcb.smss && tcb.send.is_last_unsent();
-            let nagle = is_small && !tcb.nodelay && tcb.fin == FinState::None && pipe > 0;
+            let waits = !tcb.nodelay && tcb.fin == FinState::None && tcb.flight_size() > 0;
+            let nagle = is_small && waits;
             return (!nagle).then_some(len);
         }
         // RFC 9293 section 3.8.6.2.1: a part of a segment is worth sending if it is half of the
         // largest window ever offered, or when the persist timer says so.
         let worthwhile = usable > 0 && (usable >= tcb.snd.max_wnd / 2 || tcb.pending.sws_override);
         if worthwhile {
+            // Less than `len`, which is a u16.
             let at = usable as u16;
-            let split = tcb
+            if tcb
                 .send
-                .split_unsent(&mut self.cx.core.segments, self.cx.buffers, at);
-            return split.then_some(at);
+                .split_unsent(&mut self.cx.core.segments, self.cx.buffers, at)
+            {
+                return Some(at);
+            }
         }
         if tcb.flight_size() == 0 && !tcb.timers.is_set(Timer::Persist) {
-            tcb.timers.set(Timer::Persist, self.cx.now + tcb.rtt.rto());
+            let timeout = tcb.rtt.persist_timeout(tcb.window_probes);
+            tcb.timers.set(Timer::Persist, self.cx.now + timeout);
         }
         None
     }
@@ -299,7 +302,8 @@ impl SegmentBuilder<'_, '_> {
     /// A FIN that no text can carry.
     fn fin_alone(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
-        let text_is_out = tcb.send.first_unsent(&self.cx.core.segments).is_none();
+        let text_is_out =
+            tcb.send.lost() == 0 && tcb.send.first_unsent(&self.cx.core.segments).is_none();
         if tcb.fin != FinState::Due || !text_is_out {
             return None;
         }

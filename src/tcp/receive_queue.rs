@@ -175,7 +175,9 @@ impl ReceiveMemory {
 impl ReceiveQueue {
     fn has_room_for_range(&self, seq: Seq, len: usize) -> bool {
         let end = seq + len as u32;
+        // What is next in order is never kept out by what is not.
         self.ranges.len() < MAX_RANGES
+            || seq == self.start
             || self
                 .ranges
                 .iter()

@@ -18,8 +18,10 @@ pub(super) struct RttEstimator {
     srtt_us: u32,
     rttvar_us: u32,
     rto_us: u32,
-    /// Consecutive expirations; the RTO in force is `rto << backoff`.
+    /// The RTO in force is `rto << backoff`, until a round trip is measured again.
     backoff: u8,
+    /// Consecutive expirations without an acknowledgment of anything new.
+    expirations: u8,
 }
 
 impl Default for RttEstimator {
@@ -29,6 +31,7 @@ impl Default for RttEstimator {
             rttvar_us: 0,
             rto_us: INITIAL_RTO.as_micros() as u32,
             backoff: 0,
+            expirations: 0,
         }
     }
 }
@@ -49,16 +52,20 @@ impl RttEstimator {
         let rto = self.srtt_us + GRANULARITY_US.max(4 * self.rttvar_us);
         self.rto_us = rto.clamp(MIN_RTO.as_micros() as u32, MAX_RTO.as_micros() as u32);
         self.backoff = 0;
+        self.expirations = 0;
     }
 
     /// The timer expired: rule 5.5 doubles the RTO.
     pub(super) fn on_timeout(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
+        self.expirations = self.expirations.saturating_add(1);
     }
 
-    /// New data was acknowledged: what is sent next starts from the estimate again.
+    /// New data was acknowledged: the peer is alive. The back-off stays until a round trip has been
+    /// measured (Karn's algorithm, RFC 6298 section 5): on a path that has become slower than the
+    /// estimate, everything would be sent twice and nothing ever measured.
     pub(super) fn on_progress(&mut self) {
-        self.backoff = 0;
+        self.expirations = 0;
     }
 
     /// Rule 5.7: the SYN was retransmitted, so data starts with an RTO of three seconds.
@@ -67,17 +74,28 @@ impl RttEstimator {
             self.rto_us = 3_000_000;
         }
         self.backoff = 0;
+        self.expirations = 0;
     }
 
     /// The timeout in force, back-off included.
     pub(super) fn rto(&self) -> Duration {
-        let rto = u64::from(self.rto_us) << self.backoff.min(16);
+        self.rto_doubled(self.backoff)
+    }
+
+    /// The time to the next zero-window probe after `probes` of them, which has a back-off of its
+    /// own: a closed window says nothing about the path.
+    pub(super) fn persist_timeout(&self, probes: u8) -> Duration {
+        self.rto_doubled(probes)
+    }
+
+    fn rto_doubled(&self, times: u8) -> Duration {
+        let rto = u64::from(self.rto_us) << times.min(16);
         Duration::from_micros(rto.min(MAX_RTO.as_micros()))
     }
 
-    /// How often the timer has expired in a row.
-    pub(super) fn backoff(&self) -> u8 {
-        self.backoff
+    /// How often the timer has expired in a row, without an acknowledgment of anything new.
+    pub(super) fn expirations(&self) -> u8 {
+        self.expirations
     }
 
     /// The smoothed round-trip time; `None` before the first measurement.
@@ -124,8 +142,10 @@ mod tests {
         for _ in 0..300 {
             rtt.on_timeout();
         }
-        assert_eq!(rtt.rto(), MAX_RTO);
+        assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, u8::MAX));
         rtt.on_progress();
+        assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, 0));
+        rtt.on_measurement(Duration::from_micros(20));
         assert_eq!(rtt.rto(), MIN_RTO);
         rtt.on_measurement(Duration::MAX);
         assert_eq!(rtt.rto(), MAX_RTO);

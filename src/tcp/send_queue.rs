@@ -20,8 +20,12 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct SendSegment {
     pub(super) buffer: Buffer,
+    /// The first octet that is not acknowledged.
     pub(super) seq: Seq,
+    /// Octets that are not acknowledged.
     pub(super) len: u16,
+    /// Octets at the buffer's beginning that are acknowledged.
+    pub(super) skip: u16,
     /// Sent, and then marked lost, and not sent again since.
     pub(super) lost: bool,
     pub(super) retransmitted: bool,
@@ -230,8 +234,8 @@ impl SendQueue {
             .is_some_and(|segment| segment.retransmitted)
     }
 
-    /// Everything before `una` is acknowledged. A segment of which only a part is stays, and will
-    /// be sent again without that part.
+    /// Everything before `una` is acknowledged. A segment of which only a part is stays, without
+    /// that part.
     pub(super) fn acknowledge(
         &mut self,
         arena: &mut Slab<SendSegment>,
@@ -244,6 +248,7 @@ impl SendQueue {
                 break;
             };
             if segment.end().after(una) {
+                self.acknowledge_part(arena, una);
                 break;
             }
             acked.retransmitted |= segment.retransmitted;
@@ -251,6 +256,22 @@ impl SendQueue {
             self.pop(arena, buffers);
         }
         acked
+    }
+
+    fn acknowledge_part(&mut self, arena: &mut Slab<SendSegment>, una: Seq) {
+        let Some(segment) = arena.get_mut(self.head as usize) else {
+            return;
+        };
+        if una.after(segment.seq) {
+            // Less than the segment's length, which is a u16.
+            let acked = una.since(segment.seq) as u16;
+            segment.seq = una;
+            segment.len -= acked;
+            segment.skip += acked;
+            if segment.lost {
+                self.lost -= u32::from(acked);
+            }
+        }
     }
 
     /// Gives everything back.
@@ -286,6 +307,7 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         buffer,
         seq,
         len,
+        skip: 0,
         lost: false,
         retransmitted: false,
         sent_at: Instant::ZERO,

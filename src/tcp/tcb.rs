@@ -163,6 +163,8 @@ pub struct Tcb {
     pub(super) fin: FinState,
     pub(super) pending: Pending,
     pub(super) sack: bool,
+    /// Both sides have sent a window scale option.
+    pub(super) scales: bool,
     pub(super) nodelay: bool,
     /// The application wants to hear when it may send again.
     pub(super) wants_send: bool,
@@ -183,6 +185,10 @@ pub struct Tcb {
     pub(super) sent_at: Instant,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,
+    /// Zero-window probes since the window closed: their back-off.
+    pub(super) window_probes: u8,
+    /// Zero-window probes since the peer was last heard.
+    pub(super) unanswered_probes: u8,
     pub(super) passive: bool,
     pub(super) reason: CloseReason,
     pub(super) retransmits: u32,
@@ -223,6 +229,7 @@ impl Tcb {
                 deferred: false,
             },
             sack: false,
+            scales: false,
             nodelay: false,
             wants_send: false,
             closed: false,
@@ -238,6 +245,8 @@ impl Tcb {
             sent_at: Instant::ZERO,
             keepalive: config.keepalive,
             keepalive_probes: 0,
+            window_probes: 0,
+            unanswered_probes: 0,
             passive: false,
             reason: CloseReason::Finished,
             retransmits: 0,
@@ -274,9 +283,10 @@ impl Tcb {
         self.reason
     }
 
-    /// Whether nothing is left to do: closed, and a reset, if one was due, sent.
+    /// Whether nothing is left to do: closed, a reset, if one was due, sent, and all text read that
+    /// had arrived before both sides finished.
     pub fn is_done(&self) -> bool {
-        self.state == State::Closed && !self.pending.reset
+        self.state == State::Closed && !self.pending.reset && self.receive.is_none()
     }
 
     /// Whether the peer has no more to send and all that it sent is in order.
@@ -345,6 +355,7 @@ impl Tcb {
         fill: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> usize {
         let mut sent = 0;
+        self.wants_send = false;
         while sent < limit {
             let written = self.tail_room(cx).and_then(|room| {
                 let offered = room.octets.min(limit - sent);
@@ -368,7 +379,9 @@ impl Tcb {
     pub fn shutdown(&mut self, cx: &mut Context<'_>) {
         match self.state {
             State::SynSent => self.finish(cx, Event::Close, CloseReason::Aborted),
-            State::SynReceived | State::Established | State::CloseWait => {
+            // RFC 9293 section 3.10.4: queued until the connection is established.
+            State::SynReceived => self.fin = FinState::Due,
+            State::Established | State::CloseWait => {
                 self.fin = FinState::Due;
                 self.transition(Event::Close);
             }
@@ -390,11 +403,16 @@ impl Tcb {
 
     /// Resets the connection (ABORT of RFC 9293 section 3.9.1).
     pub fn abort(&mut self, cx: &mut Context<'_>) {
-        let reset = self.state.is_synchronized() || self.state == State::SynReceived;
+        let reset = match self.state {
+            State::Closed | State::Listen | State::SynSent | State::TimeWait => false,
+            // The RFC would fall silent in CLOSING and LAST-ACK, too; the peer would go on alone.
+            _ => true,
+        };
         if self.state != State::Closed {
             self.finish(cx, Event::Reset, CloseReason::Aborted);
             self.pending.reset = reset;
         }
+        self.release(cx);
     }
 
     /// The next piece of text that waits for the application; [`consume`](Self::consume) gives it
@@ -407,8 +425,12 @@ impl Tcb {
     pub fn consume(&mut self, cx: &mut Context<'_>, readable: Readable, consumed: usize) {
         let Some(id) = self.receive else { return };
         cx.core.receive.put_back(id, readable, consumed);
-        if self.closed && cx.core.receive.contiguous(id) > 0 {
+        let is_unread = cx.core.receive.contiguous(id) > 0;
+        if self.closed && is_unread {
             return self.abort(cx);
+        }
+        if self.state == State::Closed && !is_unread {
+            return self.release(cx);
         }
         self.drop_empty_receive_queue(cx.core);
         self.update_window(cx);
@@ -433,7 +455,8 @@ impl Tcb {
         }
     }
 
-    /// Ends the connection at once.
+    /// Ends the connection at once. Text that the peer has sent before it finished in good order
+    /// may still be read.
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, event: Event, reason: CloseReason) {
         match self.state {
             State::SynSent | State::SynReceived => cx.core.counters.attempt_fails += 1,
@@ -445,15 +468,19 @@ impl Tcb {
         self.transition(event);
         self.reason = reason;
         self.timers.stop_all();
-        self.release(cx);
+        self.send.clear(&mut cx.core.segments, cx.buffers);
+        let may_read = reason == CloseReason::Finished && !self.closed;
+        if !may_read || self.unread(cx.core) == 0 {
+            self.release(cx);
+        }
     }
 
     /// SND.NXT - SND.UNA, less what is taken for lost: what is believed to be in the network.
     pub(super) fn pipe(&self) -> u32 {
-        self.snd
-            .nxt
-            .since(self.snd.una)
+        let fin_is_lost = self.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
+        self.flight_size()
             .saturating_sub(self.send.lost())
+            .saturating_sub(u32::from(fin_is_lost))
     }
 
     /// FlightSize (RFC 5681 section 2).
@@ -483,7 +510,9 @@ impl Tcb {
                 recent_at: now.as_millis() as u32,
             });
         self.sack = config.sack && options.sack_permitted;
-        match options.window_scale.filter(|_| config.window_scale) {
+        let shift = options.window_scale.filter(|_| config.window_scale);
+        self.scales = shift.is_some();
+        match shift {
             Some(shift) => self.snd.shift = shift.min(MAX_SHIFT),
             None => (self.snd.shift, self.rcv.shift) = (0, 0),
         }
@@ -493,7 +522,7 @@ impl Tcb {
             0
         };
         self.smss = peer_mss - options_len;
-        self.rmss = self.smss;
+        self.rmss = self.smss.min(DEFAULT_MSS_IPV4);
         self.controller.on_smss(self.smss);
     }
 

@@ -22,6 +22,7 @@ impl Tcb {
         if !self.state.may_receive() {
             return;
         }
+        let had_text = !text.is_empty();
         let (seq, text, fin) = self.trim(seq, text, flags.contains(Flags::FIN));
         if fin {
             self.rcv.fin = Some(seq + text.len() as u32);
@@ -32,7 +33,9 @@ impl Tcb {
             return;
         }
         if text.is_empty() {
-            if fin && seq != self.rcv.nxt {
+            // A probe of a closed window wants an answer (RFC 9293 section 3.8.6.1), and so does a
+            // FIN that cannot be taken yet.
+            if had_text || fin && seq != self.rcv.nxt {
                 self.owe_duplicate_ack();
             }
             self.handle_fin(cx);
@@ -70,7 +73,9 @@ impl Tcb {
         };
         cx.core.counters.receive_memory_exhausted += (rest.len() - stored) as u64;
         self.rcv.nxt = start + stored as u32;
-        self.rmss = self.rmss.max(text.len().min(usize::from(u16::MAX)) as u16);
+        // What is longer than the path allows is several segments in one frame.
+        let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        self.rmss = self.rmss.max(len.min(self.opening.path_mss));
         let filled_gap = self.absorb_stored(cx);
         self.drop_empty_receive_queue(cx.core);
         self.schedule_ack(cx, filled_gap);
@@ -141,6 +146,8 @@ impl Tcb {
             return;
         }
         self.rcv.nxt += 1;
+        // It may lie right behind a window that is full.
+        self.rcv.edge = self.rcv.edge.max(self.rcv.nxt);
         self.pending.ack = AckDue::Now;
         if self.state == State::FinWait2 {
             self.enter_time_wait(cx, Event::Fin);
@@ -175,17 +182,19 @@ impl Tcb {
 
     /// Octets for which the receive buffer has room.
     pub(super) fn free_window(&self, cx: &Context<'_>) -> u32 {
-        cx.core
-            .config
-            .receive_buffer
-            .saturating_sub(self.unread(cx.core))
+        self.window_limit(cx).saturating_sub(self.unread(cx.core))
+    }
+
+    /// The largest window that the buffer allows and the header can say.
+    fn window_limit(&self, cx: &Context<'_>) -> u32 {
+        cx.core.config.receive_buffer.min(0xffff << self.rcv.shift)
     }
 
     /// Where the window should end now: at most as far as memory allows, never left of where it
     /// ended, and further only by a step that is worth it (RFC 9293 section 3.8.6.2.2).
     pub(super) fn window_edge(&self, cx: &Context<'_>) -> Seq {
         let edge = self.rcv.nxt + self.free_window(cx);
-        let step = (cx.core.config.receive_buffer / 2).min(u32::from(self.rmss));
+        let step = (self.window_limit(cx) / 2).min(u32::from(self.rmss));
         if edge.after(self.rcv.edge) && edge.since(self.rcv.edge) >= step {
             edge
         } else {

@@ -23,8 +23,17 @@ impl Recovery {
         Self {
             duplicates: 0,
             in_fast_recovery: false,
-            recover: iss,
+            // So that the first segment of all may start a recovery: step 2 wants an acknowledgment
+            // of more than `recover`, and ours of the SYN covers ISS itself.
+            recover: iss - 1,
         }
+    }
+}
+
+#[cfg(test)]
+impl Recovery {
+    pub(in crate::tcp) fn is_active(&self) -> bool {
+        self.in_fast_recovery
     }
 }
 
@@ -75,7 +84,7 @@ impl Tcb {
             State::SynReceived => config.syn_ack_retransmissions,
             _ => config.retransmissions,
         };
-        if self.rtt.backoff() >= limit {
+        if self.rtt.expirations() >= limit {
             return self.time_out(cx);
         }
         cx.core.counters.timeouts += 1;

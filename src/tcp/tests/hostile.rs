@@ -1,0 +1,233 @@
+//! Segments that no honest peer would send, near and on the edges of what is expected: nothing
+//! panics, and what must hold always holds.
+
+use super::*;
+
+const SEEDS: u64 = 400;
+const STEPS: u64 = 300;
+
+/// Says on failure which seed it was.
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}: fix `SEEDS` to start there", self.0);
+        }
+    }
+}
+
+#[track_caller]
+fn check(t: &Host) {
+    let tcb = &t.tcb;
+    assert!(tcb.snd.una.at_or_before(tcb.snd.nxt), "una <= nxt");
+    assert!(
+        tcb.snd.nxt.at_or_before(tcb.snd.end + 1),
+        "nxt <= end + FIN"
+    );
+    assert!(tcb.send.lost() <= tcb.flight_size(), "lost <= flight");
+    if tcb.state().is_synchronized() {
+        assert!(tcb.rcv.nxt.at_or_before(tcb.rcv.edge), "nxt <= edge");
+        assert!(tcb.rcv.edge.since(tcb.rcv.nxt) <= tcb_buffer(t), "window");
+    }
+    let held = t.buffers.slots.iter().flatten();
+    let live = held.filter(|slot| !slot.released).count();
+    assert_eq!(live, t.core.segments.len(), "one buffer per segment");
+    assert_eq!(live, usize::from(tcb.send.segments()));
+    assert!(t.buffers.in_use <= t.buffers.limit.max(300));
+    if let Some(id) = tcb.receive {
+        let ranges = t.core.receive.ranges(id);
+        assert!(ranges.len() <= 66);
+        assert!(
+            ranges
+                .windows(2)
+                .all(|pair| pair[0].end.before(pair[1].start))
+        );
+    }
+    if tcb.state() == State::Closed {
+        assert_eq!(tcb.next_deadline(), None);
+        assert!(t.core.segments.is_empty());
+        assert!(tcb.receive.is_none() || tcb.unread(&t.core) > 0);
+    }
+}
+
+/// The largest window that rounding up to the unit of the scale allows.
+fn tcb_buffer(t: &Host) -> u32 {
+    t.core.config.receive_buffer + (1 << t.tcb.rcv.shift)
+}
+
+fn start(chance: &mut Chance) -> Host {
+    let mut setup = if chance.percent(50) {
+        Setup::with_options()
+    } else {
+        Setup::default()
+    };
+    setup.irs = chance.next() as u32;
+    setup.start = Instant::from_nanos(1_000_000_000 + chance.below(20_000_000_000_000));
+    setup.window = chance.next() as u16;
+    setup.buffers = 300;
+    setup.config.receive_buffer = 1 << (8 + chance.below(12));
+    setup.config.receive_memory = 2_048 * chance.below(200) as usize;
+    setup.config.send_buffers = 100;
+    if chance.percent(30) {
+        setup.config.keepalive = Some(Keepalive::default());
+    }
+    if chance.percent(40) {
+        let mut t = setup.clone().connecting();
+        t.poll();
+        if chance.percent(70) {
+            let header = setup.syn();
+            t.handle(&Segment {
+                header,
+                payload: &[],
+            });
+        }
+        t
+    } else {
+        setup.established()
+    }
+}
+
+/// A number on, next to, or far from one that matters.
+fn near(chance: &mut Chance, base: Seq, other: Seq) -> u32 {
+    let base = if chance.percent(70) { base } else { other };
+    let distance = match chance.below(10) {
+        0..4 => 0,
+        4..6 => chance.below(3) as u32,
+        6 => 0u32.wrapping_sub(chance.below(3) as u32),
+        7 => chance.below(5_000) as u32,
+        8 => 0u32.wrapping_sub(chance.below(5_000) as u32),
+        _ => chance.next() as u32,
+    };
+    base.0.wrapping_add(distance)
+}
+
+fn forge(t: &Host, chance: &mut Chance) -> Header {
+    let mut flags = if chance.percent(95) {
+        Flags::ACK
+    } else {
+        Flags(0)
+    };
+    for (flag, percent) in [
+        (Flags::SYN, 4),
+        (Flags::FIN, 5),
+        (Flags::RST, 1),
+        (Flags::URG, 2),
+    ] {
+        if chance.percent(percent) {
+            flags = flags | flag;
+        }
+    }
+    let tsval = t.tcb.timestamps.map_or(0, |state| state.recent);
+    let timestamps = Timestamps {
+        tsval: tsval.wrapping_add(chance.below(4) as u32).wrapping_sub(1),
+        tsecr: if chance.percent(80) {
+            t.tsecr
+        } else {
+            chance.next() as u32
+        },
+    };
+    let window = match chance.below(4) {
+        0 => 0,
+        1 => chance.below(50) as u16,
+        2 => 0xffff,
+        _ => chance.next() as u16,
+    };
+    Header {
+        seq: near(chance, t.tcb.rcv.nxt, t.tcb.rcv.edge),
+        ack: near(chance, t.tcb.snd.nxt, t.tcb.snd.una),
+        flags,
+        window,
+        urgent: 0,
+        options: Options {
+            timestamps: chance.percent(90).then_some(timestamps),
+            mss: chance.percent(10).then(|| chance.next() as u16),
+            window_scale: chance.percent(10).then(|| chance.next() as u8),
+            sack_permitted: chance.percent(10),
+            ..Options::default()
+        },
+    }
+}
+
+fn application(t: &mut Host, chance: &mut Chance) {
+    match chance.below(16) {
+        0..5 => {
+            let data = octets(chance.below(6_000) as usize);
+            t.with(|tcb, cx| tcb.send(cx, &data));
+        }
+        5 => {
+            let limit = chance.below(6_000) as usize;
+            t.with(|tcb, cx| tcb.send_with(cx, limit, &mut |room| room.len()));
+        }
+        6..9 => {
+            t.read(chance.below(4_000) as usize);
+        }
+        9 => t.application = Application::Keeps,
+        10 => t.application = Application::Consumes,
+        11 => t.tcb.set_nodelay(chance.percent(50)),
+        12 => t.buffers.limit = chance.below(300) as usize,
+        13 => t.buffers.hold = chance.percent(50),
+        14 if chance.percent(20) => t.shutdown(),
+        15 if chance.percent(10) => t.close(),
+        15 if chance.percent(2) => t.abort(),
+        _ => t.buffers.complete(),
+    }
+}
+
+fn time(t: &mut Host, chance: &mut Chance) {
+    t.now += Duration::from_micros(chance.below(200_000));
+    if chance.percent(60)
+        && let Some(deadline) = t.tcb.next_deadline()
+    {
+        t.now = t.now.max(deadline);
+    }
+    let events = t.with(|tcb, cx| tcb.handle_timeout(cx));
+    t.events |= events;
+}
+
+#[test]
+fn nothing_from_the_network_breaks_a_connection() {
+    let mut states = [0u32; 11];
+    for seed in 0..SEEDS {
+        let _replay = Replay(seed);
+        let mut chance = Chance::new(seed);
+        let mut t = start(&mut chance);
+        let text = octets(3_000);
+        for _ in 0..STEPS {
+            states[t.state() as usize] += 1;
+            match chance.below(10) {
+                0..6 => {
+                    let header = forge(&t, &mut chance);
+                    let len = if chance.percent(50) {
+                        0
+                    } else {
+                        chance.below(3_000) as usize
+                    };
+                    t.handle(&Segment {
+                        header,
+                        payload: &text[..len],
+                    });
+                }
+                6..8 => application(&mut t, &mut chance),
+                8 => time(&mut t, &mut chance),
+                _ => {}
+            }
+            check(&t);
+            if chance.percent(70) {
+                t.poll();
+                t.outbox.clear();
+                check(&t);
+            }
+            if t.state() == State::Closed {
+                break;
+            }
+        }
+    }
+    for state in State::ALL {
+        let seen = states[state as usize];
+        assert!(
+            seen > 100 || state == State::Listen || state == State::Closed,
+            "{state}: {seen}"
+        );
+    }
+}

@@ -1,0 +1,806 @@
+//! TCP segment by segment, on virtual time: one file per RFC topic, and a simulator of two ends.
+//!
+//! Sequence numbers are relative, as in the RFC's examples: `seq` of what arrives and `ack` of
+//! what is sent count from the peer's ISS, the other two from ours. The handshake takes 0, so text
+//! starts at 1.
+
+mod close;
+mod delayed_ack;
+mod handshake;
+mod hostile;
+mod keepalive;
+mod listen;
+mod memory;
+mod options;
+mod recovery;
+mod reset;
+mod retransmission;
+mod sack;
+mod simulator;
+mod text;
+mod time_wait;
+mod timestamps;
+mod window;
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::time::{Duration, Instant};
+use crate::wire::checksum::Sum;
+use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
+use crate::wire::{Address, FlowKey};
+
+const FIN: Flags = Flags(Flags::FIN.0 | Flags::ACK.0);
+const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+const RST_ACK: Flags = Flags(Flags::RST.0 | Flags::ACK.0);
+
+/// A segment as tests write it. `None` in what is expected means "whatever".
+#[derive(Clone, Copy, Debug)]
+struct Seg<'a> {
+    seq: u32,
+    ack: u32,
+    flags: Flags,
+    window: Option<u16>,
+    text: &'a [u8],
+    /// The peer's TSval and TSecr; filled in by the fixture if they are in use and not given.
+    timestamps: Option<(u32, u32)>,
+    no_timestamps: bool,
+    sack: Option<&'a [(u32, u32)]>,
+}
+
+/// The segment that most are variations of.
+const ACK: Seg<'static> = Seg {
+    seq: 1,
+    ack: 1,
+    flags: Flags::ACK,
+    window: None,
+    text: &[],
+    timestamps: None,
+    no_timestamps: false,
+    sack: None,
+};
+
+/// A segment that was sent, with relative numbers.
+#[derive(Clone, Debug)]
+struct Sent {
+    seq: u32,
+    ack: u32,
+    header: Header,
+    text: Vec<u8>,
+}
+
+/// A segment of this peer arrives.
+macro_rules! recv {
+    ($t:expr, $seg:expr) => {
+        $t.recv($seg)
+    };
+}
+
+/// Exactly these segments have been sent since the last look.
+macro_rules! sent {
+    ($t:expr, [$($seg:expr),* $(,)?]) => { $t.expect(&[$($seg),*]) };
+}
+
+macro_rules! sent_nothing {
+    ($t:expr) => {
+        $t.expect(&[])
+    };
+}
+
+/// Virtual time passes; timers fire on their way.
+macro_rules! advance {
+    ($t:expr, $n:literal ms) => {
+        $t.advance(Duration::from_millis($n))
+    };
+    ($t:expr, $n:literal s) => {
+        $t.advance(Duration::from_secs($n))
+    };
+}
+
+use {advance, recv, sent, sent_nothing};
+
+/// Buffers that can stay with the kernel and can run out. Names are never used twice, so that a
+/// second release is found.
+#[derive(Debug)]
+struct TestBuffers {
+    slots: Vec<Option<Slot>>,
+    in_use: usize,
+    limit: usize,
+    capacity: usize,
+    /// Whether what is sent stays with the kernel until [`complete`](Self::complete).
+    hold: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    octets: Vec<u8>,
+    with_kernel: bool,
+    released: bool,
+}
+
+impl TestBuffers {
+    fn new(limit: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            in_use: 0,
+            limit,
+            capacity: 1_460,
+            hold: false,
+        }
+    }
+
+    #[track_caller]
+    fn slot(&mut self, id: BufferId) -> &mut Slot {
+        let slot = self.slots[id.0 as usize].as_mut();
+        slot.filter(|slot| !slot.released)
+            .unwrap_or_else(|| panic!("buffer {} is used after its release", id.0))
+    }
+
+    /// The octets of a segment go out.
+    fn emit(&mut self, payload: &Payload) -> Vec<u8> {
+        let hold = self.hold;
+        let slot = self.slot(payload.buffer);
+        assert!(!slot.with_kernel, "sent while the kernel still reads it");
+        slot.with_kernel = hold;
+        let skip = usize::from(payload.skip);
+        assert!(payload.len > 0);
+        slot.octets[skip..skip + usize::from(payload.len)].to_vec()
+    }
+
+    /// The kernel gives everything back.
+    fn complete(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(held) = slot {
+                held.with_kernel = false;
+                if held.released {
+                    *slot = None;
+                    self.in_use -= 1;
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, octets: Vec<u8>) -> Option<Buffer> {
+        if self.in_use >= self.limit {
+            return None;
+        }
+        self.in_use += 1;
+        self.slots.push(Some(Slot {
+            octets,
+            ..Slot::default()
+        }));
+        Some(Buffer::new(BufferId(self.slots.len() as u32 - 1)))
+    }
+}
+
+impl Buffers for TestBuffers {
+    fn allocate(&mut self) -> Option<Buffer> {
+        self.add(Vec::new())
+    }
+
+    fn available(&self) -> usize {
+        self.limit.saturating_sub(self.in_use)
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn append_with(
+        &mut self,
+        buffer: BufferId,
+        room: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> usize {
+        let capacity = self.capacity;
+        let slot = self.slot(buffer);
+        if slot.with_kernel {
+            return 0;
+        }
+        let held = slot.octets.len();
+        slot.octets.resize(held + room.min(capacity - held), 0);
+        let written = fill(&mut slot.octets[held..]);
+        slot.octets.truncate(held + written);
+        written
+    }
+
+    fn append(&mut self, buffer: BufferId, data: &[u8]) -> usize {
+        self.append_with(buffer, data.len(), &mut |room| {
+            room.copy_from_slice(&data[..room.len()]);
+            room.len()
+        })
+    }
+
+    fn len(&self, buffer: BufferId) -> usize {
+        self.slots[buffer.0 as usize]
+            .as_ref()
+            .map_or(0, |slot| slot.octets.len())
+    }
+
+    fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer> {
+        if self.in_use >= self.limit || self.slot(buffer).with_kernel {
+            return None;
+        }
+        let rest = self.slot(buffer).octets.split_off(at);
+        self.add(rest)
+    }
+
+    fn checksum(&mut self, buffer: BufferId, skip: usize) -> Sum {
+        Sum::of(&self.slot(buffer).octets[skip..])
+    }
+
+    fn is_idle(&self, buffer: BufferId) -> bool {
+        self.slots[buffer.0 as usize]
+            .as_ref()
+            .is_some_and(|slot| !slot.with_kernel)
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        let id = buffer.id();
+        let slot = self.slot(id);
+        slot.released = true;
+        if !slot.with_kernel {
+            self.slots[id.0 as usize] = None;
+            self.in_use -= 1;
+        }
+    }
+}
+
+/// How the two ends meet. The peer's SYN is a template too.
+#[derive(Clone, Debug)]
+struct Setup {
+    config: Config,
+    ipv6: bool,
+    path_mss: u16,
+    start: Instant,
+    irs: u32,
+    window: u16,
+    syn: Options,
+    buffers: usize,
+}
+
+impl Default for Setup {
+    /// Round numbers: segments of 1000 octets, no options.
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            ipv6: false,
+            path_mss: 1_460,
+            start: Instant::from_millis(10_000),
+            irs: 5_000,
+            window: 0xffff,
+            syn: Options {
+                mss: Some(1_000),
+                ..Options::default()
+            },
+            buffers: 1_000,
+        }
+    }
+}
+
+impl Setup {
+    fn key(&self) -> FlowKey {
+        let (local, remote) = if self.ipv6 {
+            let mut octets = [0xfd; 16];
+            octets[15] = 1;
+            let local = Address::from_ipv6(octets);
+            octets[15] = 2;
+            (local, Address::from_ipv6(octets))
+        } else {
+            (
+                Address::from_ipv4([198, 18, 0, 1]),
+                Address::from_ipv4([198, 18, 0, 2]),
+            )
+        };
+        FlowKey {
+            local,
+            remote,
+            local_port: 80,
+            remote_port: 40_000,
+        }
+    }
+
+    fn core(&self) -> Core {
+        Core::new(self.config.clone(), IsnGenerator::new([7; 32]))
+    }
+
+    /// Timestamps, SACK and a shift of 3.
+    fn with_options() -> Self {
+        Self {
+            syn: Options {
+                mss: Some(1_012),
+                window_scale: Some(3),
+                sack_permitted: true,
+                timestamps: Some(Timestamps { tsval: 1, tsecr: 0 }),
+                ..Options::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    fn syn(&self) -> Header {
+        Header {
+            seq: self.irs,
+            flags: Flags::SYN,
+            window: self.window,
+            options: self.syn.clone(),
+            ..Header::default()
+        }
+    }
+
+    /// A half-open connection and the SYN-ACK that it has sent.
+    fn half_open(self) -> HalfOpen {
+        let mut core = self.core();
+        let mut buffers = TestBuffers::new(self.buffers);
+        let key = self.key();
+        let mut listener = Listener::default();
+        let mut cx = Context {
+            now: self.start,
+            buffers: &mut buffers,
+            core: &mut core,
+        };
+        let segment = Segment {
+            header: self.syn(),
+            payload: &[],
+        };
+        let entry = listener
+            .handle_syn(&mut cx, &key, &segment, self.path_mss, None)
+            .expect("the queue is empty");
+        let syn_ack = entry.syn_ack(&mut cx, &key);
+        HalfOpen {
+            now: self.start,
+            setup: self,
+            core,
+            buffers,
+            key,
+            listener,
+            entry,
+            syn_ack,
+        }
+    }
+
+    /// An established connection, opened passively.
+    fn established(self) -> Host {
+        let half = self.half_open();
+        let ack = half.third_ack();
+        let mut host = half.open(&ack, &[]);
+        sent_nothing!(host);
+        assert_eq!(host.tcb.state(), State::Established);
+        host.events = Events::NONE;
+        host
+    }
+
+    /// An active open whose SYN has not been polled for.
+    fn connecting(self) -> Host {
+        let mut core = self.core();
+        let mut buffers = TestBuffers::new(self.buffers);
+        let key = self.key();
+        let mut cx = Context {
+            now: self.start,
+            buffers: &mut buffers,
+            core: &mut core,
+        };
+        let tcb = Tcb::connect(&mut cx, &key, self.path_mss);
+        Host::new(self.start, self.irs, self.window, core, buffers, tcb)
+    }
+}
+
+fn established() -> Host {
+    Setup::default().established()
+}
+
+/// A connection that is still an entry of the SYN queue.
+#[derive(Debug)]
+struct HalfOpen {
+    now: Instant,
+    setup: Setup,
+    core: Core,
+    buffers: TestBuffers,
+    key: FlowKey,
+    listener: Listener,
+    entry: SynEntry,
+    syn_ack: Header,
+}
+
+impl HalfOpen {
+    fn third_ack(&self) -> Header {
+        Header {
+            seq: self.setup.irs.wrapping_add(1),
+            ack: self.syn_ack.seq.wrapping_add(1),
+            flags: Flags::ACK,
+            window: self.setup.window,
+            options: Options {
+                timestamps: self
+                    .syn_ack
+                    .options
+                    .timestamps
+                    .map(|timestamps| Timestamps {
+                        tsval: 1,
+                        tsecr: timestamps.tsval,
+                    }),
+                ..Options::default()
+            },
+            ..Header::default()
+        }
+    }
+
+    fn handle(&mut self, header: &Header) -> SynVerdict {
+        let mut cx = Context {
+            now: self.now,
+            buffers: &mut self.buffers,
+            core: &mut self.core,
+        };
+        let segment = Segment {
+            header: header.clone(),
+            payload: &[],
+        };
+        self.entry.handle_segment(&mut cx, &self.key, &segment)
+    }
+
+    fn timeout(&mut self) -> bool {
+        self.now = self.entry.deadline;
+        let mut cx = Context {
+            now: self.now,
+            buffers: &mut self.buffers,
+            core: &mut self.core,
+        };
+        self.entry.handle_timeout(&mut cx)
+    }
+
+    /// The segment goes to the connection that the entry stands for.
+    #[track_caller]
+    fn open(mut self, header: &Header, text: &[u8]) -> Host {
+        let SynVerdict::Opens(tcb) = self.handle(header) else {
+            panic!("does not open");
+        };
+        let mut host = Host::new(
+            self.now,
+            self.setup.irs,
+            self.setup.window,
+            self.core,
+            self.buffers,
+            tcb,
+        );
+        host.tsecr = self.syn_ack.options.timestamps.map_or(0, |t| t.tsval);
+        host.tsval = 1;
+        host.handle(&Segment {
+            header: header.clone(),
+            payload: text,
+        });
+        host
+    }
+}
+
+/// What the application does with text that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Application {
+    Consumes,
+    Keeps,
+}
+
+/// One end and the memory around it. Checks at its end that nothing is left of the connection.
+#[derive(Debug)]
+struct Host {
+    now: Instant,
+    core: Core,
+    buffers: TestBuffers,
+    tcb: Tcb,
+    irs: u32,
+    peer_window: u16,
+    tsval: u32,
+    tsecr: u32,
+    application: Application,
+    received: Vec<u8>,
+    events: Events,
+    outbox: VecDeque<Sent>,
+}
+
+impl Host {
+    fn new(
+        now: Instant,
+        irs: u32,
+        peer_window: u16,
+        core: Core,
+        buffers: TestBuffers,
+        tcb: Tcb,
+    ) -> Self {
+        Self {
+            now,
+            core,
+            buffers,
+            tcb,
+            irs,
+            peer_window,
+            tsval: 0,
+            tsecr: 0,
+            application: Application::Consumes,
+            received: Vec::new(),
+            events: Events::NONE,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Runs `body` with the connection and its context.
+    fn with<T>(&mut self, body: impl FnOnce(&mut Tcb, &mut Context<'_>) -> T) -> T {
+        let mut cx = Context {
+            now: self.now,
+            buffers: &mut self.buffers,
+            core: &mut self.core,
+        };
+        body(&mut self.tcb, &mut cx)
+    }
+
+    fn state(&self) -> State {
+        self.tcb.state()
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    fn handle(&mut self, segment: &Segment<'_>) {
+        let arrival = self.with(|tcb, cx| tcb.handle_segment(cx, segment));
+        self.events |= arrival.events;
+        if arrival.text.is_empty() {
+            return;
+        }
+        let reads = self.application == Application::Consumes && self.tcb.unread(&self.core) == 0;
+        let consumed = if reads { arrival.text.len() } else { 0 };
+        self.received.extend_from_slice(&arrival.text[..consumed]);
+        self.with(|tcb, cx| tcb.handle_text(cx, arrival.text, consumed));
+        if self.application == Application::Consumes {
+            self.read(usize::MAX);
+        }
+    }
+
+    /// The application reads what was kept for it.
+    fn read(&mut self, mut limit: usize) -> usize {
+        let before = self.received.len();
+        while limit > 0 {
+            let Some(readable) = self.with(|tcb, cx| tcb.readable(cx.core)) else {
+                break;
+            };
+            let len = readable.len().min(limit);
+            self.received.extend_from_slice(&readable[..len]);
+            self.with(|tcb, cx| tcb.consume(cx, readable, len));
+            limit -= len;
+        }
+        self.received.len() - before
+    }
+
+    fn header(&self, seg: &Seg<'_>) -> Header {
+        let timestamps = self
+            .tcb
+            .timestamps
+            .filter(|_| !seg.no_timestamps)
+            .map(|_| seg.timestamps.unwrap_or((self.tsval, self.tsecr)));
+        Header {
+            seq: self.irs.wrapping_add(seg.seq),
+            ack: if seg.flags.contains(Flags::ACK) {
+                self.tcb.snd.iss.0.wrapping_add(seg.ack)
+            } else {
+                0
+            },
+            flags: seg.flags,
+            window: seg.window.unwrap_or(self.peer_window),
+            urgent: 0,
+            options: Options {
+                timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
+                ..Options::default()
+            },
+        }
+    }
+
+    fn recv(&mut self, seg: Seg<'_>) {
+        let header = self.header(&seg);
+        self.handle(&Segment {
+            header,
+            payload: seg.text,
+        });
+    }
+
+    #[track_caller]
+    fn poll(&mut self) {
+        // More than any burst here, and a loop that never ends is found.
+        for _ in 0..5_000 {
+            let Some(transmit) = self.with(|tcb, cx| tcb.poll_transmit(cx)) else {
+                return;
+            };
+            let text = transmit
+                .payload
+                .map_or_else(Vec::new, |payload| self.buffers.emit(&payload));
+            if let Some(timestamps) = transmit.header.options.timestamps {
+                self.tsecr = timestamps.tsval;
+            }
+            self.outbox.push_back(Sent {
+                seq: transmit.header.seq.wrapping_sub(self.tcb.snd.iss.0),
+                ack: if transmit.header.flags.contains(Flags::ACK) {
+                    transmit.header.ack.wrapping_sub(self.irs)
+                } else {
+                    0
+                },
+                header: transmit.header,
+                text,
+            });
+        }
+        panic!("poll_transmit never ends");
+    }
+
+    #[track_caller]
+    fn sent(&mut self) -> Vec<Sent> {
+        self.poll();
+        self.outbox.drain(..).collect()
+    }
+
+    /// The only segment that was sent.
+    #[track_caller]
+    fn sent_one(&mut self) -> Sent {
+        let mut sent = self.sent();
+        assert_eq!(sent.len(), 1, "{sent:#?}");
+        sent.remove(0)
+    }
+
+    #[track_caller]
+    fn expect(&mut self, expected: &[Seg<'_>]) {
+        let sent = self.sent();
+        let matches = sent.len() == expected.len()
+            && sent
+                .iter()
+                .zip(expected)
+                .all(|(sent, seg)| self.is(sent, seg));
+        assert!(matches, "sent {}\nnot {}", show(&sent), show_all(expected));
+    }
+
+    /// PSH says nothing about the protocol, and is looked at where it matters.
+    fn is(&self, sent: &Sent, seg: &Seg<'_>) -> bool {
+        let sack = || {
+            sent.header
+                .options
+                .sack
+                .iter()
+                .map(|block| {
+                    (
+                        block.left.wrapping_sub(self.irs),
+                        block.right.wrapping_sub(self.irs),
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        sent.seq == seg.seq
+            && (sent.ack == seg.ack || !seg.flags.contains(Flags::ACK))
+            && sent.header.flags.0 & !Flags::PSH.0 == seg.flags.0
+            && sent.text == seg.text
+            && seg.window.is_none_or(|window| sent.header.window == window)
+            && seg.sack.is_none_or(|blocks| sack() == blocks)
+    }
+
+    /// Goes through every deadline on the way.
+    #[track_caller]
+    fn advance(&mut self, time: Duration) {
+        self.poll();
+        let target = self.now + time;
+        for _ in 0..10_000 {
+            match self.tcb.next_deadline() {
+                Some(deadline) if deadline <= target => {
+                    self.now = self.now.max(deadline);
+                    let events = self.with(|tcb, cx| tcb.handle_timeout(cx));
+                    self.events |= events;
+                    self.tsval += 1;
+                    self.poll();
+                }
+                _ => {
+                    self.tsval += time.as_millis() as u32;
+                    self.now = target;
+                    return;
+                }
+            }
+        }
+        panic!("timers never come to rest");
+    }
+
+    /// The application sends; all of it must fit.
+    #[track_caller]
+    fn send(&mut self, data: &[u8]) {
+        let sent = self.with(|tcb, cx| tcb.send(cx, data));
+        assert_eq!(sent, data.len());
+    }
+
+    fn shutdown(&mut self) {
+        self.with(|tcb, cx| tcb.shutdown(cx));
+    }
+
+    fn close(&mut self) {
+        self.with(|tcb, cx| tcb.close(cx));
+    }
+
+    fn abort(&mut self) {
+        self.with(|tcb, cx| tcb.abort(cx));
+    }
+
+    #[track_caller]
+    fn happened(&mut self, events: Events) {
+        assert!(self.events.contains(events), "{:?}", self.events);
+        self.events = Events::NONE;
+    }
+
+    /// Octets of text that are out and not acknowledged; a FIN counts.
+    fn flight(&self) -> u32 {
+        self.tcb.flight_size()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.with(|tcb, cx| tcb.release(cx));
+        self.buffers.complete();
+        assert!(self.core.is_empty(), "the core holds something");
+        assert_eq!(self.buffers.in_use, 0, "buffers are lost");
+    }
+}
+
+fn show(sent: &[Sent]) -> String {
+    sent.iter()
+        .map(|sent| {
+            format!(
+                "\n  seq {} ack {} flags {:#04x} window {} text {} octets {:?}",
+                sent.seq,
+                sent.ack,
+                sent.header.flags.0,
+                sent.header.window,
+                sent.text.len(),
+                sent.header.options
+            )
+        })
+        .collect()
+}
+
+fn show_all(segments: &[Seg<'_>]) -> String {
+    segments
+        .iter()
+        .map(|seg| {
+            format!(
+                "\n  seq {} ack {} flags {:#04x} window {:?} text {} octets sack {:?}",
+                seg.seq,
+                seg.ack,
+                seg.flags.0,
+                seg.window,
+                seg.text.len(),
+                seg.sack
+            )
+        })
+        .collect()
+}
+
+/// `len` octets that differ from each other near by.
+fn octets(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+/// A small, seeded source of chance (xorshift64*).
+#[derive(Clone, Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// From 0 up to but not `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 16) % bound.max(1)
+    }
+
+    fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}

@@ -1,0 +1,159 @@
+//! Blind attacks (RFC 5961): resets, SYNs and acknowledgments that may be forged.
+
+use super::*;
+
+const RST: Seg<'static> = Seg {
+    flags: Flags::RST,
+    ack: 0,
+    ..ACK
+};
+
+#[test]
+fn a_reset_exactly_at_rcv_nxt_resets() {
+    let mut t = established();
+    recv!(t, RST);
+    assert_eq!(t.state(), State::Closed);
+    assert_eq!(t.tcb.close_reason(), CloseReason::Reset);
+    t.happened(Events::CLOSED);
+    sent_nothing!(t);
+    assert_eq!(t.counters().established_resets, 1);
+}
+
+#[test]
+fn a_reset_elsewhere_in_the_window_is_challenged() {
+    let mut t = established();
+    recv!(t, Seg { seq: 2, ..RST });
+    assert_eq!(t.state(), State::Established);
+    sent!(t, [ACK]);
+    assert_eq!(t.counters().rst_challenged, 1);
+}
+
+#[test]
+fn a_reset_outside_the_window_is_ignored() {
+    for seq in [0, 0x8000_0000] {
+        let mut t = established();
+        recv!(t, Seg { seq, ..RST });
+        assert_eq!(t.state(), State::Established);
+        sent_nothing!(t);
+    }
+}
+
+#[test]
+fn a_reset_in_every_later_state_ends_it() {
+    let close_wait = |t: &mut Host| recv!(t, Seg { flags: FIN, ..ACK });
+    let fin_wait_1 = |t: &mut Host| t.close();
+    let paths: [(State, &dyn Fn(&mut Host), CloseReason); 6] = [
+        (State::CloseWait, &close_wait, CloseReason::Reset),
+        (State::FinWait1, &fin_wait_1, CloseReason::Reset),
+        (
+            State::FinWait2,
+            &|t| {
+                fin_wait_1(t);
+                t.sent();
+                recv!(t, Seg { ack: 2, ..ACK });
+            },
+            CloseReason::Reset,
+        ),
+        (
+            State::Closing,
+            &|t| {
+                fin_wait_1(t);
+                t.sent();
+                close_wait(t);
+            },
+            CloseReason::Finished,
+        ),
+        (
+            State::LastAck,
+            &|t| {
+                close_wait(t);
+                t.close();
+            },
+            CloseReason::Finished,
+        ),
+        (State::Established, &|_| {}, CloseReason::Reset),
+    ];
+    for (state, path, reason) in paths {
+        let mut t = established();
+        path(&mut t);
+        t.sent();
+        assert_eq!(t.state(), state);
+        let seq = t.tcb.rcv.nxt.since(t.tcb.rcv.irs);
+        recv!(t, Seg { seq, ..RST });
+        assert_eq!(t.state(), State::Closed, "{state}");
+        assert_eq!(t.tcb.close_reason(), reason, "{state}");
+        assert_eq!(t.tcb.next_deadline(), None, "{state}");
+        sent_nothing!(t);
+    }
+}
+
+#[test]
+fn a_syn_is_challenged_wherever_it_is() {
+    for seq in [1, 500, 0x8000_0000] {
+        let mut t = established();
+        recv!(
+            t,
+            Seg {
+                seq,
+                flags: Flags::SYN,
+                ..ACK
+            }
+        );
+        assert_eq!(t.state(), State::Established);
+        sent!(t, [ACK]);
+    }
+}
+
+/// Section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
+#[test]
+fn acknowledgments_outside_their_range_are_challenged() {
+    for (ack, fine) in [
+        (1_001, true),
+        (1_002, false),
+        (1, true),
+        (1u32.wrapping_sub(0xffff), true),
+        (0u32.wrapping_sub(0xffff), false),
+        (0x8000_0000, false),
+    ] {
+        let mut t = established();
+        t.send(&octets(1_000));
+        t.sent_one();
+        recv!(
+            t,
+            Seg {
+                ack,
+                text: b"abc",
+                ..ACK
+            }
+        );
+        assert_eq!(t.received.is_empty(), !fine, "{ack:#x}");
+        assert_eq!(t.counters().ack_rejected, u64::from(!fine), "{ack:#x}");
+        if !fine {
+            sent!(t, [Seg { seq: 1_001, ..ACK }]);
+        }
+        t.sent();
+    }
+}
+
+#[test]
+fn challenges_are_limited_and_counted() {
+    let mut t = Setup {
+        config: Config {
+            challenge_acks_per_second: 10,
+            ..Config::default()
+        },
+        ..Setup::default()
+    }
+    .established();
+    for _ in 0..50 {
+        recv!(t, Seg { seq: 2, ..RST });
+    }
+    assert_eq!(t.sent().len(), 10);
+    assert_eq!(t.counters().challenge_acks, 10);
+    assert_eq!(t.counters().challenge_acks_suppressed, 40);
+    advance!(t, 500 ms);
+    for _ in 0..50 {
+        recv!(t, Seg { seq: 2, ..RST });
+    }
+    assert_eq!(t.sent().len(), 5);
+}

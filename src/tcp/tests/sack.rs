@@ -1,0 +1,154 @@
+//! The SACK blocks that we send (RFC 2018 sections 3 and 4).
+
+use super::*;
+
+fn with_sack(timestamps: bool) -> Host {
+    let mut setup = Setup::with_options();
+    if !timestamps {
+        setup.syn.timestamps = None;
+        setup.syn.mss = Some(1_000);
+    }
+    setup.established()
+}
+
+fn hole(i: u32) -> Seg<'static> {
+    Seg {
+        seq: 1 + 100 * i,
+        text: &[7; 10],
+        ..ACK
+    }
+}
+
+#[test]
+fn the_first_block_is_that_of_the_latest_segment() {
+    let mut t = with_sack(false);
+    for i in [2, 6, 4] {
+        recv!(t, hole(i));
+    }
+    let sent = t.sent();
+    assert_eq!(sent.len(), 3);
+    let last: &[(u32, u32)] = &[(401, 411), (601, 611), (201, 211)];
+    assert!(
+        t.is(
+            &sent[2],
+            &Seg {
+                sack: Some(last),
+                ..ACK
+            }
+        ),
+        "{:?}",
+        sent[2]
+    );
+    // A duplicate of an old block brings it to the front.
+    recv!(t, hole(6));
+    sent!(
+        t,
+        [Seg {
+            sack: Some(&[(601, 611), (401, 411), (201, 211)]),
+            ..ACK
+        }]
+    );
+}
+
+#[test]
+fn a_block_grows_in_both_directions() {
+    let mut t = with_sack(true);
+    recv!(t, hole(2));
+    recv!(
+        t,
+        Seg {
+            seq: 211,
+            ..hole(2)
+        }
+    );
+    recv!(
+        t,
+        Seg {
+            seq: 191,
+            ..hole(2)
+        }
+    );
+    let sent = t.sent();
+    assert!(t.is(
+        &sent[2],
+        &Seg {
+            sack: Some(&[(191, 221)]),
+            ..ACK
+        }
+    ));
+}
+
+#[test]
+fn there_is_room_for_four_blocks_or_three_with_timestamps() {
+    for (timestamps, room) in [(false, 4), (true, 3)] {
+        let mut t = with_sack(timestamps);
+        for i in 1..=6 {
+            recv!(t, hole(2 * i));
+        }
+        let sent = t.sent();
+        assert_eq!(sent[5].header.options.sack.len(), room);
+    }
+}
+
+#[test]
+fn blocks_never_make_a_segment_too_long() {
+    let mut t = with_sack(false);
+    for i in 1..=6 {
+        recv!(t, hole(2 * i));
+    }
+    t.sent();
+    t.tcb.set_nodelay(true);
+    for (len, blocks) in [(1_000, 0), (980, 2), (988, 1), (989, 0), (900, 4)] {
+        t.send(&octets(len));
+        let sent = t.sent_one();
+        assert_eq!(sent.text.len(), len);
+        assert_eq!(sent.header.options.sack.len(), blocks, "{len}");
+    }
+}
+
+#[test]
+fn without_permission_there_are_no_blocks() {
+    let mut t = established();
+    recv!(t, hole(2));
+    sent!(
+        t,
+        [Seg {
+            sack: Some(&[]),
+            ..ACK
+        }]
+    );
+}
+
+#[test]
+fn filled_gaps_are_not_named_any_more() {
+    let mut t = with_sack(false);
+    recv!(t, Seg { seq: 11, ..hole(0) });
+    recv!(t, hole(3));
+    t.sent();
+    recv!(t, hole(0));
+    sent!(
+        t,
+        [Seg {
+            ack: 21,
+            sack: Some(&[(301, 311)]),
+            ..ACK
+        }]
+    );
+}
+
+/// In order, but not consumed, is acknowledged and not selected.
+#[test]
+fn text_that_waits_for_the_application_is_no_block() {
+    let mut t = with_sack(false);
+    t.application = Application::Keeps;
+    recv!(t, hole(0));
+    recv!(t, hole(2));
+    sent!(
+        t,
+        [Seg {
+            ack: 11,
+            sack: Some(&[(201, 211)]),
+            ..ACK
+        }]
+    );
+}

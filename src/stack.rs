@@ -1,15 +1,49 @@
 //! One core's engine: demultiplexing, TCP, timers and output over any [`PacketIo`]. No threads, no
 //! OS: [`Stack::turn`] is called again and again by whoever drives it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `demux` | frames in: parse the batch, look it up, give each segment to its connection |
+//! | `conversation` | one connection and its application, for the time of one event |
+//! | `output` | segments out, timers, and the end of connections |
+//! | `port` | a queue and the frames that its connections hold |
+//! | `service` | what an application is and what it may do |
 
+mod arena;
+mod conversation;
+mod counters;
+mod demux;
+mod output;
+mod port;
 mod service;
 
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use self::arena::Arena;
+use self::conversation::{Conversation, Flow};
+pub use self::counters::DropReason;
+use self::counters::Drops;
+use self::demux::{HalfOpen, Handle, Waiting};
+use self::port::Port;
+use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
+use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
-use crate::tcp::{self, Info};
+use crate::tcp::{self, Core, Info, IsnGenerator, Listener, Tcb};
 use crate::time::{Duration, Instant};
-use crate::wire::{Address, ChecksumPolicy, FlowKey, MacAddr};
+use crate::timer_wheel::TimerWheel;
+use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+
+/// IPv4 and TCP without options; the MSS is the MTU less this (RFC 9293 section 3.7.1).
+const IPV4_HEADERS: usize = 40;
+/// The same for IPv6.
+const IPV6_HEADERS: usize = 60;
+/// COMPLETION makes no sound: how long a sleeper may leave frames there, or in a TX ring that the
+/// kernel did not empty.
+const COMPLETION_POLL: Duration = Duration::from_millis(1);
+/// Ethernet without a tag, as in `Capabilities::max_frame`.
+const LINK_HEADER: usize = 14;
 
 /// Settings of one core's stack.
 #[derive(Clone, Debug)]
@@ -46,6 +80,8 @@ pub struct Queue<P> {
 pub struct Stray {
     /// Its octets.
     pub frame: Box<[u8]>,
+    /// How its checksum is judged, as on the queue that it came from.
+    pub checksums: ChecksumPolicy,
     /// How many workers have not known it.
     pub hops: u8,
 }
@@ -53,9 +89,9 @@ pub struct Stray {
 /// What one turn has come to.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Frames received and sent; 0 is an idle turn.
+    /// Frames received, sent and taken back from the kernel; 0 is an idle turn.
     pub frames: usize,
-    /// Whether output still waits (for frames, for room): do not sleep.
+    /// Whether output still waits for frames or for room in TX: do not sleep.
     pub busy: bool,
     /// When the next timer is due at the earliest.
     pub deadline: Option<Instant>,
@@ -70,82 +106,8 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The queue of the device that it uses.
     pub queue: u32,
-    /// Its TCP. Half-open connections and TIME-WAITs have one with what they know.
+    /// Its TCP. Of half-open connections and TIME-WAITs little is known.
     pub info: Info,
-}
-
-/// The signatures that the worker uses while the engine is being written.
-#[expect(missing_debug_implementations, reason = "skeleton")]
-pub struct Stack<P: PacketIo> {
-    queues: Vec<Queue<P>>,
-}
-
-impl<P: PacketIo> Stack<P> {
-    /// A stack that serves `queues`, which all belong to one device.
-    pub fn new(config: StackConfig, queues: Vec<Queue<P>>, now: Instant) -> Self {
-        let _ = (config, now);
-        Self { queues }
-    }
-
-    /// Has `service` take the connections to `port` of any of `addresses`.
-    pub fn listen<S: Service>(&mut self, addresses: &[Address], port: u16, service: S) {
-        let _ = (addresses, port, service);
-    }
-
-    /// One turn: receive, process, timers, send.
-    pub fn turn(&mut self, now: Instant) -> Turn {
-        let _ = now;
-        Turn {
-            frames: 0,
-            busy: false,
-            deadline: None,
-        }
-    }
-
-    /// The stray frames that this stack has not known; to be given to the next worker. Bounded.
-    pub fn take_strays(&mut self) -> impl Iterator<Item = Stray> + '_ {
-        std::iter::empty()
-    }
-
-    /// A stray frame from another worker. Part of the next turn's work.
-    pub fn handle_stray(&mut self, now: Instant, stray: Stray) {
-        let _ = (now, stray);
-    }
-
-    /// Refuses new connections from now on: SYNs are answered with a reset. Connections that are
-    /// idle (nothing unread, nothing unacknowledged) are closed gracefully.
-    pub fn drain(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// Resets every connection. The resets go out with the next turn.
-    pub fn abort_all(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// Connections that are not closed, TIME-WAITs not counted.
-    pub fn live_connections(&self) -> usize {
-        0
-    }
-
-    /// All connections, half-open ones and TIME-WAITs included.
-    pub fn connections(&self, now: Instant) -> Vec<Connection> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// What has been counted: by the stack itself, by its TCP, and per queue by its rings.
-    pub fn counters(&self) -> Counters {
-        Counters {
-            stack: Vec::new(),
-            queues: Vec::new(),
-        }
-    }
-
-    /// The queues.
-    pub fn queues(&self) -> &[Queue<P>] {
-        &self.queues
-    }
 }
 
 /// A copy of a stack's counters.
@@ -157,5 +119,294 @@ pub struct Counters {
     pub queues: Vec<(u32, RingCounters)>,
 }
 
-#[expect(dead_code, reason = "skeleton")]
-fn unused(_: Duration, _: FlowKey) {}
+/// A [`Service`] that a stack hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceId(u16);
+
+/// Why [`Stack::connect`] did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The stack has as many connections as it may.
+    #[error("the flow table is full: raise max_connections")]
+    Full,
+    /// There is a connection between these endpoints.
+    #[error("there is a connection between these endpoints already")]
+    InUse,
+}
+
+/// See the module.
+#[expect(missing_debug_implementations, reason = "services need not have one")]
+pub struct Stack<P: PacketIo> {
+    ports: Vec<Port<P>>,
+    core: Core,
+    table: FlowTable<Handle>,
+    flows: Arena<Flow>,
+    half_open: Arena<HalfOpen>,
+    waiting: Arena<Waiting>,
+    /// TIME-WAITs in the order in which they end.
+    expiring: VecDeque<FlowId>,
+    wheel: TimerWheel,
+    expired: Vec<u32>,
+    services: Vec<Box<dyn AnyService>>,
+    listeners: HashMap<(Address, u16), (ServiceId, Listener)>,
+    /// Flows that may have something to send or a timer to set.
+    dirty: Vec<FlowId>,
+    /// Those of this turn, while the next turn's gather.
+    sending: Vec<FlowId>,
+    /// Flows whose application waits for frames that others hold.
+    starved: VecDeque<FlowId>,
+    strays: VecDeque<Stray>,
+    other_workers: usize,
+    draining: bool,
+    drops: Drops,
+    /// Frames received and sent in this turn.
+    frames: usize,
+}
+
+impl<P: PacketIo> Stack<P> {
+    /// A stack that serves `queues`, which all belong to one device.
+    pub fn new(config: StackConfig, queues: Vec<Queue<P>>, now: Instant) -> Self {
+        Self {
+            ports: queues.into_iter().map(Port::new).collect(),
+            core: Core::new(config.tcp, IsnGenerator::new(config.secret)),
+            table: FlowTable::with_capacity(config.max_connections, config.hash_key),
+            flows: Arena::new(),
+            half_open: Arena::new(),
+            waiting: Arena::new(),
+            expiring: VecDeque::new(),
+            wheel: TimerWheel::new(now),
+            expired: Vec::new(),
+            services: Vec::new(),
+            listeners: HashMap::new(),
+            dirty: Vec::new(),
+            sending: Vec::new(),
+            starved: VecDeque::new(),
+            strays: VecDeque::new(),
+            other_workers: config.other_workers,
+            draining: false,
+            drops: Drops::new(),
+            frames: 0,
+        }
+    }
+
+    /// Hosts `service`.
+    pub fn host<S: Service>(&mut self, service: S) -> ServiceId {
+        self.services.push(Box::new(Hosted {
+            service,
+            connections: slab::Slab::new(),
+        }));
+        // A handful: one per listener or client.
+        ServiceId((self.services.len() - 1) as u16)
+    }
+
+    /// Has `service` take the connections to `port` of any of `addresses`.
+    pub fn listen<S: Service>(&mut self, addresses: &[Address], port: u16, service: S) {
+        let id = self.host(service);
+        for &address in addresses {
+            self.listeners
+                .insert((address, port), (id, Listener::default()));
+        }
+    }
+
+    /// An active open for `service`, from the stack's queue number `queue` by way of `link`.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        key: FlowKey,
+        link: Link,
+        queue: u8,
+        service: ServiceId,
+    ) -> Result<(), ConnectError> {
+        if self.table.lookup(&key).is_some() {
+            return Err(ConnectError::InUse);
+        }
+        let path_mss = self.path_mss(usize::from(queue), &key);
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = tcp::Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        let tcb = Tcb::connect(&mut cx, &key, path_mss);
+        let index = self.flows.insert(Flow::new(tcb, link, queue, service.0));
+        match self.table.insert(key, Handle::Flow(index)) {
+            Ok(id) => {
+                self.mark_dirty(id);
+                Ok(())
+            }
+            Err(_) => {
+                self.flows.remove(index);
+                Err(ConnectError::Full)
+            }
+        }
+    }
+
+    /// One turn: receive, process, timers, send.
+    pub fn turn(&mut self, now: Instant) -> Turn {
+        self.frames = 0;
+        for queue in 0..self.ports.len() {
+            self.frames += self.ports[queue].reap();
+            self.receive(now, queue);
+        }
+        self.handle_timers(now);
+        self.feed_starved(now);
+        self.send(now);
+        for port in &mut self.ports {
+            port.queue.io.flush();
+            port.compact();
+        }
+        Turn {
+            frames: self.frames,
+            busy: !self.dirty.is_empty(),
+            deadline: self.next_deadline(now),
+        }
+    }
+
+    /// The stray frames that this stack has not known; to be given to the next worker. Bounded.
+    pub fn take_strays(&mut self) -> impl Iterator<Item = Stray> + '_ {
+        self.strays.drain(..)
+    }
+
+    /// Refuses new connections from now on: SYNs are answered with a reset. Connections on which
+    /// nothing is on its way are closed. May be called again, for those that have become so.
+    pub fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        self.for_each_flow(now, |conversation| conversation.close_if_idle());
+    }
+
+    /// Resets every connection. The resets go out with the next turn.
+    pub fn abort_all(&mut self, now: Instant) {
+        self.draining = true;
+        self.for_each_flow(now, |conversation| conversation.abort());
+    }
+
+    /// Connections that are not closed, TIME-WAITs not counted.
+    pub fn live_connections(&self) -> usize {
+        self.flows.len() + self.half_open.len()
+    }
+
+    /// All connections, half-open ones and TIME-WAITs included.
+    pub fn connections(&self, now: Instant) -> Vec<Connection> {
+        self.table
+            .iter()
+            .filter_map(|(_, key, &handle)| self.describe(now, key, handle))
+            .collect()
+    }
+
+    /// What has been counted: by the stack itself, by its TCP, and per queue by its rings.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            stack: self
+                .drops
+                .named()
+                .chain(self.core.counters.named())
+                .collect(),
+            queues: self
+                .ports
+                .iter()
+                .map(|port| (port.queue.id, port.queue.io.counters()))
+                .collect(),
+        }
+    }
+
+    /// The queues.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue<P>> {
+        self.ports.iter().map(|port| &port.queue)
+    }
+
+    /// The queues, to drive what is behind them.
+    pub fn queues_mut(&mut self) -> impl Iterator<Item = &mut Queue<P>> {
+        self.ports.iter_mut().map(|port| &mut port.queue)
+    }
+
+    /// Whether no memory is held for any connection but TIME-WAITs.
+    pub fn is_quiet(&self) -> bool {
+        self.live_connections() == 0 && self.core.is_empty()
+    }
+
+    /// When to turn again if nothing arrives.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let timer = self.wheel.next_deadline();
+        let time_wait = self
+            .expiring
+            .front()
+            .and_then(|&id| self.waiting_deadline(id));
+        let awaits_frames =
+            !self.starved.is_empty() || self.ports.iter().any(Port::awaits_completion);
+        let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
+        [timer, time_wait, look_again].into_iter().flatten().min()
+    }
+
+    /// What one segment may carry on this queue, options included.
+    fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
+        let port = &self.ports[queue].queue;
+        let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
+        let headers = if key.local.is_ipv4() {
+            IPV4_HEADERS
+        } else {
+            IPV6_HEADERS
+        };
+        let mss = usize::from(port.mtu).min(max_frame).saturating_sub(headers);
+        u16::try_from(mss).unwrap_or(u16::MAX)
+    }
+
+    /// The parts of the stack that an event of the flow at `index` concerns.
+    fn conversation<'a>(
+        &'a mut self,
+        now: Instant,
+        key: &'a FlowKey,
+        index: u32,
+    ) -> Option<Conversation<'a>> {
+        let flow = self.flows.get_mut(index)?;
+        let buffers = self.ports.get_mut(usize::from(flow.queue))?;
+        let service = self.services.get_mut(usize::from(flow.service))?;
+        Some(Conversation {
+            key,
+            service: &mut **service,
+            buffers,
+            core: &mut self.core,
+            now,
+            flow,
+        })
+    }
+
+    fn for_each_flow(&mut self, now: Instant, act: impl Fn(&mut Conversation<'_>)) {
+        let flows: Vec<(FlowId, FlowKey, u32)> = self
+            .table
+            .iter()
+            .filter_map(|(id, &key, &handle)| match handle {
+                Handle::Flow(index) => Some((id, key, index)),
+                _ => None,
+            })
+            .collect();
+        for (id, key, index) in flows {
+            if let Some(mut conversation) = self.conversation(now, &key, index) {
+                act(&mut conversation);
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    fn describe(&self, now: Instant, key: &FlowKey, handle: Handle) -> Option<Connection> {
+        let (queue, info) = match handle {
+            Handle::Flow(index) => {
+                let flow = self.flows.get(index)?;
+                (flow.queue, flow.tcb.info(&self.core, now))
+            }
+            Handle::HalfOpen(index) => {
+                let half_open = self.half_open.get(index)?;
+                (half_open.queue, half_open.entry.info(now))
+            }
+            Handle::Waiting(index) => {
+                let waiting = self.waiting.get(index)?;
+                (waiting.queue, waiting.time_wait.info(now))
+            }
+        };
+        Some(Connection {
+            local: key.local_addr(),
+            remote: key.remote_addr(),
+            queue: self.ports.get(usize::from(queue))?.queue.id,
+            info,
+        })
+    }
+}

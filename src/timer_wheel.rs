@@ -277,6 +277,7 @@ mod tests {
     use crate::time::Duration;
 
     const TICK: u64 = 1 << TICK_BITS;
+    const NOBODY: [u32; 0] = [];
 
     fn at(nanos: u64) -> Instant {
         Instant::from_nanos(nanos)
@@ -303,7 +304,7 @@ mod tests {
             let mut wheel = TimerWheel::new(Instant::ZERO);
             wheel.schedule(7, at(deadline));
             assert_eq!(wheel.deadline(7), Some(at(deadline)));
-            assert_eq!(expired(&mut wheel, at(deadline - 1)), []);
+            assert_eq!(expired(&mut wheel, at(deadline - 1)), NOBODY);
             assert_eq!(
                 expired(&mut wheel, at(deadline - 1 + TICK)),
                 [7],
@@ -324,7 +325,7 @@ mod tests {
                     let deadline = now + Duration::from_nanos(distance.saturating_mul(TICK));
                     let mut wheel = TimerWheel::new(now);
                     wheel.schedule(0, deadline);
-                    assert_eq!(expired(&mut wheel, at(deadline.as_nanos() - 1)), []);
+                    assert_eq!(expired(&mut wheel, at(deadline.as_nanos() - 1)), NOBODY);
                     assert_eq!(expired(&mut wheel, deadline), [0]);
                 }
             }
@@ -351,7 +352,7 @@ mod tests {
         assert_eq!(wheel.len(), 0);
         wheel.schedule(1, at(u64::MAX - 1));
         assert_eq!(wheel.deadline(1), Some(at(u64::MAX - 1)));
-        assert_eq!(expired(&mut wheel, at(u64::MAX - 2)), []);
+        assert_eq!(expired(&mut wheel, at(u64::MAX - 2)), NOBODY);
         assert!(wheel.next_deadline().is_some());
     }
 
@@ -361,7 +362,7 @@ mod tests {
         wheel.schedule(1, Instant::from_millis(50));
         assert_eq!(expired(&mut wheel, Instant::ZERO), [1]);
         wheel.schedule(1, Instant::from_millis(101));
-        assert_eq!(expired(&mut wheel, Instant::ZERO), []);
+        assert_eq!(expired(&mut wheel, Instant::ZERO), NOBODY);
         assert_eq!(expired(&mut wheel, Instant::from_millis(102)), [1]);
     }
 

@@ -1,1 +1,277 @@
-fn main() {}
+//! The command line.
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand};
+
+use corelane::config::{Config, ConfigError, Mode, ServiceSpec, Settings};
+use corelane::observe::control::{self, AskError, DIRECTORY, Target};
+use corelane::observe::protocol::{Reply, Request};
+use corelane::observe::{connections_table, stats_table};
+use corelane::server::{Ending, ServeError, Server, Signals};
+use corelane::tcp::congestion::Algorithm;
+use corelane::time::Duration;
+use corelane::worker::Idle;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A TCP server stack that runs beside the Linux kernel, on AF_XDP.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve on a network interface until SIGINT or SIGTERM.
+    Serve(Serve),
+    /// List the connections of a running server.
+    Ss(Ask),
+    /// Show the counters of a running server: frames, segments, drops by reason.
+    Stats(Ask),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Traffic to the ports served goes past the kernel; all other traffic of the interface stays with it.
+Prints a line for each queue that says what was got, then `ready`. The first SIGINT or SIGTERM
+refuses new connections and waits for the others to end, the second ends at once.
+
+Examples:
+  corelane serve --interface eth0 http:80
+  corelane serve --interface eth0 --address 198.18.0.1 --cores 2,3 --idle spin http:80 echo:7
+  corelane serve --config /etc/corelane.toml
+
+The keys of FILE are the options' names, and `services`:
+  interface = \"eth0\"
+  address = [\"198.18.0.1\", \"fd00::1\"]
+  cores = [0, 1]
+  drain-timeout = \"10s\"
+  services = [\"http:80\", \"echo:7\"]")]
+struct Serve {
+    /// What to serve, as NAME:PORT; the names are http, echo, discard and chargen
+    #[arg(value_name = "SERVICE")]
+    services: Vec<ServiceSpec>,
+    /// The interface to serve
+    #[arg(long)]
+    interface: Option<String>,
+    /// An address of the interface to serve; can be given again [default: all that the interface
+    /// has, IPv6 link-local ones too]
+    #[arg(long)]
+    address: Vec<IpAddr>,
+    /// CPUs to work on, a worker each; queues are dealt round [default: as many as there are
+    /// queues]
+    #[arg(long, value_delimiter = ',', value_name = "CPU,...")]
+    cores: Vec<usize>,
+    /// How frames cross between the device and us; auto takes the best that can be got, and says
+    /// what [default: auto]
+    #[arg(long, value_parser = PossibleValuesParser::new(Mode::ALL.map(Mode::name)).try_map(|word| word.parse::<Mode>()))]
+    mode: Option<Mode>,
+    /// What a worker does without work: look on for 50 us and then sleep, look on for ever, sleep
+    /// at once [default: adaptive]
+    #[arg(long, value_parser = PossibleValuesParser::new(Idle::ALL.map(Idle::name)).try_map(|word| word.parse::<Idle>()))]
+    idle: Option<Idle>,
+    /// Congestion control: reno [default: reno]
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<Algorithm>,
+    /// How long connections may take to end after the first signal, before they are reset
+    /// [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    drain_timeout: Option<Duration>,
+    /// Connections that each worker may have [default: 262144]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// A TOML file with the same settings; the command line wins
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Ask {
+    /// The server with this pid, where several run
+    #[arg(long, conflicts_with = "control")]
+    pid: Option<u32>,
+    /// The server with this control socket [default: the only one in /run/corelane]
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+    /// Print JSON: times in microseconds, the rest in octets
+    #[arg(long)]
+    json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text).map(Duration::from)
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(arguments) => serve(arguments),
+        Command::Ss(arguments) => ask(&arguments, Request::Connections),
+        Command::Stats(arguments) => ask(&arguments, Request::Stats),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough: `corelane ss | head`.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corelane: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("cannot print: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot print JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn serve(arguments: Serve) -> Result<(), Error> {
+    let file = match &arguments.config {
+        Some(path) => Settings::read(path)?,
+        None => Settings::default(),
+    };
+    let config = Config::try_from(settings(arguments).or(file))?;
+    let mut signals = Signals::install()?;
+    let running = Server::new(config).start()?;
+    for notice in running.notices() {
+        eprintln!("corelane: {notice}");
+    }
+    {
+        let mut out = io::stdout().lock();
+        for queue in running.queues() {
+            writeln!(out, "{queue}")?;
+        }
+        writeln!(out, "ready")?;
+        out.flush()?;
+    }
+    match running.serve(&mut signals)? {
+        Ending::Drained => {}
+        Ending::Reset(count) => {
+            eprintln!("corelane: {count} connections did not end in time and were reset");
+        }
+        Ending::Forced => eprintln!("corelane: ended at once, by a second signal"),
+    }
+    Ok(())
+}
+
+fn settings(arguments: Serve) -> Settings {
+    Settings {
+        interface: arguments.interface,
+        address: arguments.address,
+        cores: arguments.cores,
+        mode: arguments.mode,
+        idle: arguments.idle,
+        congestion: arguments.congestion,
+        drain_timeout: arguments.drain_timeout,
+        max_connections: arguments.max_connections,
+        services: arguments.services,
+    }
+}
+
+fn ask(arguments: &Ask, request: Request) -> Result<(), Error> {
+    let target = match (arguments.pid, &arguments.control) {
+        (Some(pid), _) => Target::Pid(pid),
+        (None, Some(path)) => Target::Path(path),
+        (None, None) => Target::Only,
+    };
+    let reply = control::ask(Path::new(DIRECTORY), target, request)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match (arguments.json, reply) {
+        (true, Reply::Connections(all)) => serde_json::to_writer_pretty(&mut out, &all)?,
+        (true, Reply::Stats(stats)) => serde_json::to_writer_pretty(&mut out, &stats)?,
+        (false, Reply::Connections(all)) => out.write_all(connections_table(&all).as_bytes())?,
+        (false, Reply::Stats(stats)) => out.write_all(stats_table(&stats).as_bytes())?,
+        // `ask` has made an error of it.
+        (_, Reply::Error(error)) => return Err(AskError::Refused(error).into()),
+    }
+    if arguments.json {
+        writeln!(out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn config(line: &str) -> Config {
+        match parse(line).unwrap().command {
+            Command::Serve(arguments) => Config::try_from(settings(arguments)).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_word_of_serve_is_understood() {
+        let config = config(
+            "corelane serve --interface veth0 --address 198.18.0.1 --address fd00::1 --cores 0,1 \
+             --mode zero-copy --idle spin --congestion reno --drain-timeout 1m \
+             http:80 echo:7 discard:9 chargen:19",
+        );
+        assert_eq!(config.interface, "veth0");
+        assert_eq!(config.addresses.len(), 2);
+        assert_eq!(config.cores, [0, 1]);
+        assert_eq!((config.mode, config.idle), (Mode::ZeroCopy, Idle::Spin));
+        assert_eq!(config.drain_timeout, Duration::from_secs(60));
+        let services: Vec<_> = config.services.iter().map(ToString::to_string).collect();
+        assert_eq!(services, ["http:80", "echo:7", "discard:9", "chargen:19"]);
+    }
+
+    #[test]
+    fn nonsense_is_quoted() {
+        for (line, word) in [
+            ("corelane serve --interface v http:65536", "http:65536"),
+            ("corelane serve --interface v gopher:70", "gopher:70"),
+            ("corelane serve --interface v --mode fast http:80", "fast"),
+            ("corelane serve --interface v --idle lazy http:80", "lazy"),
+            (
+                "corelane serve --interface v --congestion vegas http:80",
+                "vegas",
+            ),
+            (
+                "corelane serve --interface v --drain-timeout soon http:80",
+                "soon",
+            ),
+            (
+                "corelane serve --interface v --address 300.1.1.1 http:80",
+                "300.1.1.1",
+            ),
+            ("corelane serve --interface v --cores 0,x http:80", "x"),
+            ("corelane ss --pid x", "x"),
+            ("corelane ss --pid 1 --control /x", "--control"),
+            ("corelane gopher", "gopher"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(word), "{line}: {error}");
+        }
+    }
+}

@@ -36,14 +36,16 @@ pub trait PacketIo {
     fn release(&mut self, frame: TxFrame);
 
     /// Moves a frame to the TX ring; its data range is what is sent. It comes back from
-    /// [`completed`](Self::completed). A full ring gives it back at once.
+    /// [`completed`](Self::completed) with the same range. A full ring gives it back at once; so
+    /// does any ring an empty frame, which the kernel would never complete.
     fn transmit(&mut self, frame: TxFrame) -> Result<(), TxFrame>;
 
     /// The next frame that the kernel is done with, if there is one.
     fn completed(&mut self) -> Option<TxFrame>;
 
     /// Tells the kernel of all that was moved to TX and FILL since the last flush: one wakeup for
-    /// the whole batch, if one is needed.
+    /// the whole batch, if one is needed. What the kernel can not take now (its buffers are full)
+    /// stays in TX and goes with the next flush.
     fn flush(&mut self);
 
     /// How many frames [`transmit`](Self::transmit) would take now.
@@ -65,7 +67,8 @@ pub trait PacketIo {
 /// What a queue can do, and how it got there.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// The largest frame that can be received and sent, link-layer header included, in octets.
+    /// The largest frame that can be received and sent, link-layer header included (but no VLAN
+    /// tag, for which there is room besides), in octets.
     pub max_frame: usize,
     /// Octets before a fresh TX frame's (empty) data range: room for headers.
     pub headroom: usize,
@@ -111,6 +114,10 @@ pub struct RingCounters {
     pub tx_frames_exhausted: u64,
     /// Turns in which RX waited because FILL had no room.
     pub rx_fill_blocked: u64,
+    /// Wakeups that failed for another reason than a full queue (an interface that is down).
+    pub wakeup_errors: u64,
+    /// Addresses from the kernel at which no frame of ours could be. Never, if all is well.
+    pub bad_addresses: u64,
     /// Kernel: frames dropped for other reasons than the ones below.
     pub kernel_rx_dropped: u64,
     /// Kernel: frames dropped because RX was full.

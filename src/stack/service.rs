@@ -18,8 +18,8 @@ pub trait Service: Send + 'static {
     fn on_open(&mut self, socket: &mut Socket<'_>) -> Self::Connection;
 
     /// Text has arrived: `data` is a part of the received frame. Returns how many octets of its
-    /// beginning are consumed. The rest is kept and offered again, with what follows it, when more
-    /// text arrives and after each [`on_writable`](Self::on_writable).
+    /// beginning are consumed. The rest is kept and offered again, with what follows it, after each
+    /// segment that arrives and each [`on_writable`](Self::on_writable).
     fn on_data(
         &mut self,
         connection: &mut Self::Connection,

@@ -1,9 +1,11 @@
 //! A connection's state as `ss` shows it.
 
 use super::context::Core;
+use super::listen::SynEntry;
 use super::seq::Seq;
 use super::state::State;
 use super::tcb::Tcb;
+use super::time_wait::TimeWait;
 use crate::time::{Duration, Instant};
 
 /// A snapshot of one connection. Octets and times, not segments and jiffies.
@@ -82,5 +84,52 @@ impl Tcb {
     /// The octet that the peer expects next, for logs and tests.
     pub fn snd_una(&self) -> Seq {
         self.snd.una
+    }
+}
+
+impl SynEntry {
+    /// A snapshot.
+    pub fn info(&self, now: Instant) -> Info {
+        Info {
+            timer: Some(("retransmission", self.deadline.saturating_since(now))),
+            retransmissions: u32::from(self.retransmissions()),
+            ..Info::without_tcb(State::SynReceived)
+        }
+    }
+}
+
+impl TimeWait {
+    /// A snapshot.
+    pub fn info(&self, now: Instant) -> Info {
+        Info {
+            timer: Some(("time-wait", self.deadline.saturating_since(now))),
+            ..Info::without_tcb(State::TimeWait)
+        }
+    }
+}
+
+impl Info {
+    /// What is known of a connection that has no TCB.
+    fn without_tcb(state: State) -> Self {
+        Self {
+            state,
+            receive_queue: 0,
+            send_queue: 0,
+            timer: None,
+            srtt: None,
+            rttvar: Duration::ZERO,
+            rto: Duration::ZERO,
+            congestion: "",
+            cwnd: 0,
+            ssthresh: None,
+            mss: 0,
+            flight_size: 0,
+            snd_wnd: 0,
+            rcv_wnd: 0,
+            retransmissions: 0,
+            sack: false,
+            timestamps: false,
+            window_scale: (0, 0),
+        }
     }
 }

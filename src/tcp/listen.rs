@@ -186,6 +186,11 @@ impl SynEntry {
         true
     }
 
+    /// How often the SYN-ACK was sent again.
+    pub(super) fn retransmissions(&self) -> u8 {
+        self.retransmissions
+    }
+
     fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }

@@ -364,12 +364,8 @@ impl SegmentBuilder<'_, '_> {
     /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
     fn transmit(&mut self, seq: Seq, flags: Flags, payload: Option<Payload>) -> Transmit {
         let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
-        let edge = self.tcb.window_edge(self.cx);
+        let window = self.window();
         let tcb = &mut *self.tcb;
-        let shift = tcb.rcv.shift;
-        // Rounded up, so that the right edge never moves left by a fraction of the unit.
-        let window = edge.since(tcb.rcv.nxt).div_ceil(1 << shift).min(0xffff);
-        tcb.rcv.edge = tcb.rcv.edge.max(tcb.rcv.nxt + (window << shift));
         tcb.rcv.acked = tcb.rcv.nxt;
         tcb.pending.ack = AckDue::No;
         tcb.timers.stop(Timer::DelayedAck);
@@ -385,6 +381,26 @@ impl SegmentBuilder<'_, '_> {
             },
             payload,
         }
+    }
+
+    /// The window field, and with it the right edge that we are held to.
+    fn window(&mut self) -> u32 {
+        let free = self.tcb.free_window(self.cx);
+        let edge = self.tcb.window_edge(self.cx);
+        let rcv = &mut self.tcb.rcv;
+        let unit = 1 << rcv.shift;
+        let window = edge.since(rcv.nxt);
+        // Rounded up, so that the right edge does not move left by a fraction of the unit; but
+        // not again and again, or small segments would lift it beyond all memory.
+        let rounded = window.next_multiple_of(unit);
+        let window = if rounded <= free.next_multiple_of(unit) {
+            rounded
+        } else {
+            window
+        };
+        let field = (window >> rcv.shift).min(0xffff);
+        rcv.edge = rcv.edge.max(rcv.nxt + (field << rcv.shift));
+        field
     }
 
     fn options(&self, text_len: usize) -> Options {

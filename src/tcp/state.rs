@@ -71,6 +71,7 @@ impl State {
         Self::TimeWait,
     ];
 
+    #[expect(clippy::use_self, reason = "one letter each keeps the table a table")]
     /// The state after `event`, or `None` if the event has no meaning in this state.
     pub const fn after(self, event: Event) -> Option<Self> {
         use Event as E;

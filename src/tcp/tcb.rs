@@ -283,10 +283,10 @@ impl Tcb {
         self.reason
     }
 
-    /// Whether nothing is left to do: closed, a reset, if one was due, sent, and all text read that
-    /// had arrived before both sides finished.
+    /// Whether nothing is left to do: closed, and a reset, if one was due, sent. What the peer sent
+    /// before both sides finished may still be [`unread`](Self::unread).
     pub fn is_done(&self) -> bool {
-        self.state == State::Closed && !self.pending.reset && self.receive.is_none()
+        self.state == State::Closed && !self.pending.reset
     }
 
     /// Whether the peer has no more to send and all that it sent is in order.
@@ -336,11 +336,10 @@ impl Tcb {
                 break;
             };
             let piece = &data[sent..data.len().min(sent + room.octets)];
-            let appended = room.append(self, cx, &mut |buffers, id| buffers.append(id, piece));
-            if appended == 0 {
-                break;
+            match room.append(self, cx, &mut |buffers, id| buffers.append(id, piece)) {
+                None | Some(0) => break,
+                Some(appended) => sent += appended,
             }
-            sent += appended;
         }
         self.wants_send = sent < data.len() && self.may_send();
         sent
@@ -358,14 +357,16 @@ impl Tcb {
         let mut sent = 0;
         self.wants_send = false;
         while sent < limit {
-            let Some(room) = self.tail_room(cx) else {
+            let written = self.tail_room(cx).and_then(|room| {
+                let offered = room.octets.min(limit - sent);
+                let mut write =
+                    |buffers: &mut dyn Buffers, id| buffers.append_with(id, offered, fill);
+                Some((offered, room.append(self, cx, &mut write)?))
+            });
+            let Some((offered, written)) = written else {
                 self.wants_send = self.may_send();
                 break;
             };
-            let offered = room.octets.min(limit - sent);
-            let written = room.append(self, cx, &mut |buffers, id| {
-                buffers.append_with(id, offered, fill)
-            });
             sent += written;
             if written < offered {
                 break;
@@ -589,13 +590,13 @@ struct TailRoom {
 }
 
 impl TailRoom {
-    /// Has `write` put octets there and returns their number.
+    /// Has `write` put octets there and returns their number; `None` if no buffer is free.
     fn append(
         &self,
         tcb: &mut Tcb,
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(&mut dyn Buffers, super::BufferId) -> usize,
-    ) -> usize {
+    ) -> Option<usize> {
         let segments = &mut cx.core.segments;
         let written = match tcb.send.unsent_tail(segments) {
             Some(tail) if self.joins_tail => {
@@ -604,9 +605,7 @@ impl TailRoom {
                 written
             }
             _ => {
-                let Some(buffer) = cx.buffers.allocate() else {
-                    return 0;
-                };
+                let buffer = cx.buffers.allocate()?;
                 let written = write(cx.buffers, buffer.id());
                 if written == 0 {
                     cx.buffers.release(buffer);
@@ -617,7 +616,7 @@ impl TailRoom {
             }
         };
         tcb.snd.end += written as u32;
-        written
+        Some(written)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bytes and values: Ethernet, 802.1Q, IPv4, IPv6, ICMP and TCP, without state, time or allocation.
 //!
-//! [`parse`] judges a whole frame and yields a [`Packet`] that holds only legal values, or the
+//! [`parse()`] judges a whole frame and yields a [`Packet`] that holds only legal values, or the
 //! reason why there is none. [`emit`] writes headers right before a payload that is already in
 //! place.
 
@@ -54,7 +54,7 @@ impl Address {
 
     /// Whether this is an IPv4 address.
     pub const fn is_ipv4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        u128::from_be_bytes(self.0) >> 32 == 0xffff
     }
 
     /// The four octets of an IPv4 address, or the last four of an IPv6 address.

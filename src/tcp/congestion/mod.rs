@@ -1,7 +1,7 @@
 //! Congestion control: who decides how much may be in flight.
 //!
 //! A controller owns `cwnd` and `ssthresh` and hears of events; it never sees the sender. Which
-//! segments are lost is [`loss`](super::loss)'s to say.
+//! segments are lost is `loss`'s to say.
 
 mod reno;
 

@@ -28,10 +28,6 @@ impl Recovery {
             recover: iss - 1,
         }
     }
-
-    pub(in crate::tcp) fn is_active(&self) -> bool {
-        self.in_fast_recovery
-    }
 }
 
 impl Tcb {

@@ -804,3 +804,30 @@ impl Chance {
         self.below(100) < percent
     }
 }
+
+/// Seeds up to `count`; or one, or a range of them (`5..9`), from the environment.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let Ok(wish) = std::env::var("CORELANE_SEED") else {
+        return 0..count;
+    };
+    let number = |text: &str| text.parse().expect("a number");
+    match wish.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&wish)..number(&wish) + 1,
+    }
+}
+
+/// Says on failure how to see it again.
+struct Replay {
+    seed: u64,
+    of: &'static str,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { seed, of } = self;
+            eprintln!("replay: CORELANE_SEED={seed} cargo test --lib tcp::tests::{of}");
+        }
+    }
+}

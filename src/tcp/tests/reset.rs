@@ -42,6 +42,7 @@ fn a_reset_outside_the_window_is_ignored() {
 fn a_reset_in_every_later_state_ends_it() {
     let close_wait = |t: &mut Host| recv!(t, Seg { flags: FIN, ..ACK });
     let fin_wait_1 = |t: &mut Host| t.close();
+    #[expect(clippy::type_complexity, reason = "a table of paths")]
     let paths: [(State, &dyn Fn(&mut Host), CloseReason); 6] = [
         (State::CloseWait, &close_wait, CloseReason::Reset),
         (State::FinWait1, &fin_wait_1, CloseReason::Reset),

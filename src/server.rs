@@ -1,0 +1,306 @@
+//! From a [`Config`] to running workers and back: start, signals, drain, stop.
+//!
+//! What starts, and why in this order: a segment of ours must never reach the kernel's TCP, whose
+//! reset would kill the connection, and whatever fails must leave nothing behind.
+//!
+//! 1. The device, its addresses, the cores; the program is loaded; the ports are held.
+//! 2. The program is attached with no service: all still passes.
+//! 3. Each queue's socket is bound, its FILL full; then it goes into the XSKMAP.
+//! 4. The workers run. The control socket is there.
+//! 5. Addresses and services: from now on it is ours.
+//!
+//! The end goes the other way round, whether it was asked for or is the end of an error.
+
+mod control;
+mod error;
+mod open;
+mod plan;
+mod ports;
+mod signals;
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use self::control::Control;
+pub use self::error::ServeError;
+pub use self::signals::Signals;
+use crate::config::Config;
+use crate::ring::xsk::Xsk;
+use crate::stack::{Service, Stack};
+use crate::time::{Clock, Duration, Instant};
+use crate::wire::Address;
+use crate::worker::{Mailbox, Order, Phase, Wake, timespec};
+use crate::xdp::{Device, GroOff, Program};
+
+/// How often a server that is not asked anything looks after its interface.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How often it looks after connections that are ending.
+const LOOK_AT_DRAIN: Duration = Duration::from_millis(5);
+/// How long resets may take to leave.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a worker may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Open = Arc<dyn Fn(&mut Stack<Xsk>, &[Address]) + Send + Sync>;
+
+/// What is served on one port: has a worker's stack listen.
+#[derive(Clone)]
+struct Listener {
+    port: u16,
+    open: Open,
+}
+
+/// A server that does not run yet.
+///
+/// ```no_run
+/// use corelane::config::Config;
+/// use corelane::server::{Server, Signals};
+/// use corelane::services::Echo;
+///
+/// let mut signals = Signals::install()?;
+/// let running = Server::new(Config::new("eth0")).listen(7, || Echo).start()?;
+/// running.serve(&mut signals)?;
+/// # Ok::<(), corelane::server::ServeError>(())
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    config: Config,
+    listeners: Vec<Listener>,
+}
+
+impl Server {
+    /// A server with the built-in services that `config` names.
+    pub fn new(config: Config) -> Self {
+        let built_in = config.services.iter().map(|service| {
+            let (kind, port) = (service.kind, service.port.get());
+            Listener {
+                port,
+                open: Arc::new(move |stack, addresses| kind.listen(stack, addresses, port)),
+            }
+        });
+        Self {
+            listeners: built_in.collect(),
+            config,
+        }
+    }
+
+    /// Serves `port` of all addresses by what `make` makes: one instance for each worker.
+    pub fn listen<S: Service>(
+        mut self,
+        port: u16,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.listeners.push(Listener {
+            port,
+            open: Arc::new(move |stack, addresses| stack.listen(addresses, port, make())),
+        });
+        self
+    }
+
+    /// Starts to serve.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServeError`]. Nothing is left behind then.
+    pub fn start(self) -> Result<Running, ServeError> {
+        open::start(&self.config, &self.listeners)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports: Vec<u16> = self
+            .listeners
+            .iter()
+            .map(|listener| listener.port)
+            .collect();
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .field("ports", &ports)
+            .finish()
+    }
+}
+
+/// A server that runs, or is about to. Ends when it is dropped: connections that are left are
+/// forgotten, and the kernel resets them.
+#[derive(Debug)]
+pub struct Running {
+    device: Device,
+    /// Alone ours but for the control thread, which has its own copy.
+    program: Arc<Program>,
+    control: Option<Control>,
+    workers: Vec<Worker>,
+    phase_changed: Arc<Wake>,
+    clock: Clock,
+    drain_timeout: Duration,
+    queues: Vec<String>,
+    notices: Vec<String>,
+    // Only kept until the end.
+    _gro: Option<GroOff>,
+    _ports: Vec<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    core: usize,
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How a server has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All connections had ended.
+    Drained,
+    /// The drain took too long: so many connections were reset.
+    Reset(usize),
+    /// A second signal came.
+    Forced,
+}
+
+impl Running {
+    /// What was got, a line for each queue.
+    pub fn queues(&self) -> &[String] {
+        &self.queues
+    }
+
+    /// What is not as it was asked for or could be better, a line each.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Serves until a signal comes; then drains, and ends.
+    ///
+    /// # Errors
+    ///
+    /// A worker has ended by itself, or the interface has gone.
+    pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
+        while !self.wait(signals, LOOK_AROUND) {
+            self.check_workers()?;
+            self.device.is_running().map_err(ServeError::Device)?;
+        }
+        let ending = self.drain(signals)?;
+        self.shut_down();
+        Ok(ending)
+    }
+
+    fn drain(&mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
+        let deadline = self.clock.now() + self.drain_timeout;
+        self.order(Order::Drain);
+        loop {
+            if self.wait(signals, LOOK_AT_DRAIN) {
+                return Ok(Ending::Forced);
+            }
+            self.check_workers()?;
+            // Phase first: the number is never older.
+            let draining = |worker: &Worker| worker.mailbox.phase() >= Phase::Draining;
+            let all = self.workers.iter().all(draining);
+            let live = self.live();
+            if all && live == 0 {
+                return Ok(Ending::Drained);
+            }
+            if self.clock.now() >= deadline {
+                return self.abort(signals, live);
+            }
+        }
+    }
+
+    fn abort(&mut self, signals: &mut Signals, live: usize) -> Result<Ending, ServeError> {
+        let deadline = self.clock.now() + ABORT_TIMEOUT;
+        self.order(Order::Abort);
+        let aborted = |worker: &Worker| worker.mailbox.phase() >= Phase::Aborted;
+        while !self.workers.iter().all(aborted) && self.clock.now() < deadline {
+            if self.wait(signals, LOOK_AT_DRAIN) {
+                return Ok(Ending::Forced);
+            }
+            self.check_workers()?;
+        }
+        Ok(Ending::Reset(live))
+    }
+
+    /// Waits for a signal (true), a change of a worker, or the end of `longest`.
+    fn wait(&self, signals: &mut Signals, longest: Duration) -> bool {
+        let mut files = [
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.phase_changed.as_fd(), PollFlags::IN),
+        ];
+        // Interrupted by the signal itself: it is read below.
+        let _ = poll(&mut files, Some(&timespec(longest)));
+        self.phase_changed.clear();
+        signals.take()
+    }
+
+    fn live(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|worker| worker.mailbox.live())
+            .sum()
+    }
+
+    fn order(&self, order: Order) {
+        for worker in &self.workers {
+            // A full mailbox is that of a worker who hangs; the deadlines deal with it.
+            let _ = worker.mailbox.order(order);
+        }
+    }
+
+    /// That no worker has ended.
+    fn check_workers(&self) -> Result<(), ServeError> {
+        for worker in &self.workers {
+            match worker.mailbox.phase() {
+                Phase::NotPinned => return Err(ServeError::NotPinned(worker.core)),
+                Phase::Ended => return Err(ServeError::WorkerEnded(worker.core)),
+                Phase::Starting | Phase::Running | Phase::Draining | Phase::Aborted => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all workers turn.
+    fn wait_for_workers(&self) -> Result<(), ServeError> {
+        let deadline: Instant = self.clock.now() + START_TIMEOUT;
+        loop {
+            self.check_workers()?;
+            let slow = self
+                .workers
+                .iter()
+                .find(|worker| worker.mailbox.phase() == Phase::Starting);
+            let Some(slow) = slow else {
+                return Ok(());
+            };
+            let left = deadline.saturating_since(self.clock.now());
+            if left == Duration::ZERO {
+                return Err(ServeError::WorkerSlow(slow.core));
+            }
+            self.phase_changed.wait(left);
+        }
+    }
+
+    /// Gives everything back, the services first. Does nothing the second time.
+    fn shut_down(&mut self) {
+        // Errors are of no use any more: the program goes with its link in any case.
+        let _ = self.program.clear_services();
+        // It has a copy of the program.
+        self.control = None;
+        if let Some(program) = Arc::get_mut(&mut self.program) {
+            let _ = program.detach();
+        }
+        self.order(Order::Stop);
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // One that panicked was reported by its phase.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}

@@ -1,0 +1,160 @@
+//! The thread behind the control socket: it asks the workers and adds up what they say.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::ServeError;
+use crate::observe::control::Listener;
+use crate::observe::protocol::{Reply, Request, read_request, write_line};
+use crate::observe::{Connection, Stats};
+use crate::time::{Clock, Duration};
+use crate::worker::{Answer, Mailbox, Order, Wake};
+use crate::xdp::Program;
+
+/// How long a worker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The control socket and its thread. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Control {
+    end: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Starts to answer on `listener`.
+    pub(super) fn start(
+        listener: Listener,
+        workers: Vec<(usize, Arc<Mailbox>)>,
+        answered: Arc<Wake>,
+        program: Arc<Program>,
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
+        let end = Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?);
+        let clerk = Clerk {
+            workers,
+            answered,
+            clock,
+            last_id: 0,
+        };
+        let ended = Arc::clone(&end);
+        let thread = thread::Builder::new()
+            .name("corelane-control".to_owned())
+            .spawn(move || clerk.run(&listener, &program, &ended))
+            .map_err(ServeError::exhausted("thread"))?;
+        Ok(Self {
+            end,
+            thread: Some(thread),
+        })
+    }
+
+    /// The socket of this process in `directory`.
+    pub(super) fn bind(directory: &Path) -> std::io::Result<Listener> {
+        Listener::bind(directory, std::process::id())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.end.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has printed itself; there is nothing to mend any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Clerk {
+    workers: Vec<(usize, Arc<Mailbox>)>,
+    answered: Arc<Wake>,
+    clock: Clock,
+    last_id: u64,
+}
+
+impl Clerk {
+    fn run(mut self, listener: &Listener, program: &Program, end: &Wake) {
+        loop {
+            let mut files = [
+                PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
+            ];
+            let _ = poll(&mut files, None);
+            if !files[0].revents().is_empty() {
+                return;
+            }
+            if let Some(client) = listener.accept() {
+                self.serve(&client, program);
+            }
+        }
+    }
+
+    fn serve(&mut self, client: &UnixStream, program: &Program) {
+        let reply = match read_request(client) {
+            Ok(Request::Connections) => self.connections(),
+            Ok(Request::Stats) => self.stats(program),
+            Err(error) => Reply::Error(format!("that is no request: {error}")),
+        };
+        // A client that has gone needs no answer.
+        let _ = write_line(client, &reply);
+    }
+
+    fn connections(&mut self) -> Reply {
+        let mut all = Vec::new();
+        for index in 0..self.workers.len() {
+            let core = self.workers[index].0;
+            match self.ask(index, Order::Connections) {
+                Some(Answer::Connections(connections)) => {
+                    all.extend(connections.iter().map(|it| Connection::new(core, it)));
+                }
+                _ => return silent(core),
+            }
+        }
+        Reply::Connections(all)
+    }
+
+    fn stats(&mut self, program: &Program) -> Reply {
+        let mut stats = Stats::default();
+        match program.counters() {
+            Ok(counters) => stats
+                .xdp
+                .extend(counters.map(|(name, value)| (name.to_owned(), value))),
+            Err(error) => return Reply::Error(error.to_string()),
+        }
+        for index in 0..self.workers.len() {
+            let core = self.workers[index].0;
+            match self.ask(index, Order::Counters) {
+                Some(Answer::Counters(counters, tally)) => stats.add(core, &counters, tally),
+                _ => return silent(core),
+            }
+        }
+        Reply::Stats(Box::new(stats))
+    }
+
+    fn ask(&mut self, worker: usize, order: fn(u64) -> Order) -> Option<Answer> {
+        self.last_id += 1;
+        let mailbox = &self.workers[worker].1;
+        if !mailbox.order(order(self.last_id)) {
+            return None;
+        }
+        let deadline = self.clock.now() + PATIENCE;
+        loop {
+            if let Some(answer) = mailbox.take_answer(self.last_id) {
+                return Some(answer);
+            }
+            let left = deadline.saturating_since(self.clock.now());
+            if left == Duration::ZERO {
+                return None;
+            }
+            self.answered.wait(left);
+        }
+    }
+}
+
+fn silent(core: usize) -> Reply {
+    Reply::Error(format!("the worker on core {core} does not answer"))
+}

@@ -1,0 +1,401 @@
+//! The start. The order is that of the text of [`server`](super).
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::thread::CapabilitySet;
+
+use super::control::Control;
+use super::plan::{Share, deal};
+use super::{Listener, Running, ServeError, Worker, ports};
+use crate::config::{Config, Mode};
+use crate::observe::control::DIRECTORY;
+use crate::ring::xsk::{BindMode, Xsk, XskConfig};
+use crate::stack::{Queue, Stack, StackConfig};
+use crate::time::{Clock, Duration};
+use crate::wire::{Address, ChecksumPolicy};
+use crate::worker::{self, Mailbox, Setup, Wake, timespec};
+use crate::xdp::{AttachMode, Device, LoadOptions, Program, XdpError, attached_program};
+
+/// How long a driver may take to come up again after a program was attached.
+const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often to look whether it has.
+const CARRIER_INTERVAL: Duration = Duration::from_millis(20);
+
+pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, ServeError> {
+    let device = Device::open(&config.interface).map_err(ServeError::Device)?;
+    let ports = distinct_ports(listeners)?;
+    let addresses = addresses(config, &device)?;
+    let queues = device.rx_queues();
+    let shares = deal(queues, &config.cores, &available_cores())?;
+    check_capabilities()?;
+    check_free(&device)?;
+    let mut program = Program::load(&device, LoadOptions { queues }).map_err(ServeError::Xdp)?;
+    let held = ports::hold(device.ifindex(), &addresses, &ports)?;
+    let was_up = device.is_running().map_err(ServeError::Device)?;
+    let mut notices = notices(config, &device, &shares);
+    let attached = attach(&mut program, config.mode, &mut notices)?;
+
+    // From here on, to drop it is to undo it.
+    let mut running = Running {
+        program: Arc::new(program),
+        control: None,
+        workers: Vec::new(),
+        phase_changed: Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?),
+        clock: Clock::start(),
+        drain_timeout: config.drain_timeout,
+        queues: Vec::new(),
+        notices,
+        _gro: None,
+        _ports: held,
+        device,
+    };
+    if attached == AttachMode::Generic {
+        prepare_generic(&mut running)?;
+    }
+    match was_up {
+        true => wait_for_carrier(&running)?,
+        false => running.notices.push(format!(
+            "{0} is down or has no carrier, and nothing is served until it has: `ip link set {0} \
+             up`",
+            config.interface
+        )),
+    }
+    let sockets = open_queues(&mut running, config.mode, attached, &shares)?;
+    let addresses: Vec<Address> = addresses.into_iter().map(Address::from).collect();
+    let answered = start_workers(
+        &mut running,
+        config,
+        listeners,
+        &addresses,
+        &shares,
+        sockets,
+    )?;
+    open_control(&mut running, answered)?;
+    add_services(&running.program, &addresses, &ports).map_err(ServeError::Xdp)?;
+    Ok(running)
+}
+
+fn distinct_ports(listeners: &[Listener]) -> Result<Vec<u16>, ServeError> {
+    let mut ports: Vec<u16> = Vec::with_capacity(listeners.len());
+    for &Listener { port, .. } in listeners {
+        if ports.contains(&port) {
+            return Err(ServeError::PortTwice { port });
+        }
+        ports.push(port);
+    }
+    Ok(ports)
+}
+
+/// The addresses to serve: those asked for, if the interface has them, or all that it has.
+fn addresses(config: &Config, device: &Device) -> Result<Vec<IpAddr>, ServeError> {
+    let has = device.addresses();
+    let interface = device.name().to_owned();
+    if has.is_empty() {
+        return Err(ServeError::NoAddress(interface));
+    }
+    let foreign = config
+        .addresses
+        .iter()
+        .find(|address| !has.contains(address));
+    if let Some(address) = foreign {
+        let has: Vec<_> = has.iter().map(ToString::to_string).collect();
+        return Err(ServeError::ForeignAddress {
+            address: *address,
+            interface,
+            has: has.join(", "),
+        });
+    }
+    let mut chosen = match config.addresses.is_empty() {
+        true => has.to_vec(),
+        false => config.addresses.clone(),
+    };
+    // An address can be there twice, with two prefix lengths.
+    chosen.sort_unstable();
+    chosen.dedup();
+    Ok(chosen)
+}
+
+/// The CPUs that this thread may run on.
+fn available_cores() -> Vec<usize> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.into_iter().map(|core| core.id).collect()
+}
+
+/// All that are missing at once; the kernel would tell one by one, by EPERM.
+fn check_capabilities() -> Result<(), ServeError> {
+    let Ok(sets) = rustix::thread::capabilities(None) else {
+        return Ok(());
+    };
+    let needed = [
+        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+        ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+        ("CAP_BPF", CapabilitySet::BPF | CapabilitySet::SYS_ADMIN),
+    ];
+    let missing = needed
+        .iter()
+        .filter(|(_, any)| !sets.effective.intersects(*any));
+    let missing: Vec<_> = missing.map(|(name, _)| *name).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(ServeError::MissingCapability(missing.join(", "))),
+    }
+}
+
+/// That nobody has a program on the interface. `attach` would find it too, but a second server of
+/// this kind is better told so than that its ports are in use.
+fn check_free(device: &Device) -> Result<(), ServeError> {
+    match attached_program(device).map_err(ServeError::Xdp)? {
+        None => Ok(()),
+        Some((id, mode)) => Err(ServeError::Xdp(XdpError::Foreign {
+            interface: device.name().to_owned(),
+            id,
+            mode,
+        })),
+    }
+}
+
+/// What can be said before anything is tried.
+fn notices(config: &Config, device: &Device, shares: &[Share]) -> Vec<String> {
+    let mut notices = Vec::new();
+    let idle = config.cores.len().saturating_sub(shares.len());
+    if idle > 0 {
+        notices.push(format!(
+            "{idle} of {} cores have no work, since {} has {} receive queues: `ethtool -L` may \
+             give it more",
+            config.cores.len(),
+            device.name(),
+            device.rx_queues(),
+        ));
+    }
+    // A veth says so too, but takes tags off only what the kernel itself tagged.
+    if matches!(device.strips_vlan(), Ok(true)) && device.driver() != "veth" {
+        notices.push(format!(
+            "{0} takes VLAN tags off before we see them, so tagged traffic looks untagged: \
+             `ethtool -K {0} rxvlan off` if there are VLANs",
+            device.name()
+        ));
+    }
+    notices
+}
+
+/// Attaches the program, natively unless asked otherwise or impossible.
+fn attach(
+    program: &mut Program,
+    mode: Mode,
+    notices: &mut Vec<String>,
+) -> Result<AttachMode, ServeError> {
+    let first = match mode {
+        Mode::Generic => AttachMode::Generic,
+        Mode::Auto | Mode::ZeroCopy | Mode::Copy => AttachMode::Native,
+    };
+    let attached = match program.attach(first) {
+        Err(
+            refused @ (XdpError::NoNativeXdp { .. }
+            | XdpError::PeerMtuTooLarge { .. }
+            | XdpError::TooFewRxQueues { .. }
+            | XdpError::WrongMode { .. }
+            | XdpError::Attach { .. }),
+        ) if mode == Mode::Auto => {
+            notices.push(format!(
+                "falling back to generic mode, which is slower: {refused}"
+            ));
+            program.attach(AttachMode::Generic)
+        }
+        attached => attached,
+    };
+    attached.map_err(ServeError::Xdp)
+}
+
+/// In generic mode the program sees frames behind receive offload, merged to 64 KiB.
+fn prepare_generic(running: &mut Running) -> Result<(), ServeError> {
+    running._gro = running.device.without_gro().map_err(ServeError::Device)?;
+    let interface = running.device.name();
+    if running._gro.is_some() {
+        running.notices.push(format!(
+            "generic mode: receive offload (GRO) of {interface} is off until we end"
+        ));
+    }
+    if running.device.driver() == "veth" {
+        running.notices.push(
+            "generic mode: frames larger than the MTU are dropped; have the peer cut them itself \
+             with `ethtool -K PEER tso off gso off`"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Some drivers reset the device when a program is attached.
+fn wait_for_carrier(running: &Running) -> Result<(), ServeError> {
+    let deadline = running.clock.now() + CARRIER_TIMEOUT;
+    while !running.device.is_running().map_err(ServeError::Device)? {
+        if running.clock.now() >= deadline {
+            return Err(ServeError::NoCarrier {
+                interface: running.device.name().to_owned(),
+                seconds: CARRIER_TIMEOUT.as_millis() / 1_000,
+            });
+        }
+        let _ = rustix::thread::nanosleep(&timespec(CARRIER_INTERVAL));
+    }
+    Ok(())
+}
+
+/// Binds every queue's socket, its FILL full, and puts it into the XSKMAP. In the order of
+/// `shares`.
+fn open_queues(
+    running: &mut Running,
+    mode: Mode,
+    attached: AttachMode,
+    shares: &[Share],
+) -> Result<Vec<Vec<Queue<Xsk>>>, ServeError> {
+    let device = &running.device;
+    let generic = attached == AttachMode::Generic;
+    let bind = match mode {
+        Mode::Auto | Mode::Generic => BindMode::Auto,
+        Mode::ZeroCopy => BindMode::ZeroCopy,
+        Mode::Copy => BindMode::Copy,
+    };
+    let (checksums, accepted) = match generic || device.driver() == "veth" {
+        true => (
+            ChecksumPolicy::FullOrPartial,
+            " (and what the peer's kernel put off)",
+        ),
+        false => (ChecksumPolicy::Full, ""),
+    };
+    let mut lines = Vec::new();
+    let mut opened = Vec::with_capacity(shares.len());
+    for share in shares {
+        let mut queues = Vec::with_capacity(share.queues.len());
+        for &id in &share.queues {
+            let xsk_config = XskConfig {
+                bind,
+                generic,
+                ..XskConfig::new(device.name(), id, device.mtu())
+            };
+            let io = Xsk::open(&xsk_config).map_err(ServeError::Open)?;
+            let program = &running.program;
+            program
+                .set_socket(id, io.as_fd())
+                .map_err(ServeError::Xdp)?;
+            let line = format!(
+                "{}; driver {}, {attached} XDP, checksums in software{accepted}, core {}",
+                io.description(),
+                device.driver(),
+                share.core,
+            );
+            lines.push((id, line));
+            queues.push(Queue {
+                io,
+                id,
+                mac: device.mac(),
+                mtu: u16::try_from(device.mtu()).unwrap_or(u16::MAX),
+                checksums,
+            });
+        }
+        opened.push(queues);
+    }
+    lines.sort_unstable_by_key(|(id, _)| *id);
+    running.queues = lines.into_iter().map(|(_, line)| line).collect();
+    Ok(opened)
+}
+
+/// Starts the workers and waits until they turn. What rings when one has answered.
+fn start_workers(
+    running: &mut Running,
+    config: &Config,
+    listeners: &[Listener],
+    addresses: &[Address],
+    shares: &[Share],
+    sockets: Vec<Vec<Queue<Xsk>>>,
+) -> Result<Arc<Wake>, ServeError> {
+    let answered = Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?);
+    let mut mailboxes = Vec::with_capacity(shares.len());
+    for _ in shares {
+        let mailbox = Mailbox::new(Arc::clone(&running.phase_changed), Arc::clone(&answered));
+        mailboxes.push(Arc::new(
+            mailbox.map_err(ServeError::exhausted("descriptor"))?,
+        ));
+    }
+    let secret = random()?;
+    for (index, (share, queues)) in shares.iter().zip(sockets).enumerate() {
+        let mailbox = Arc::clone(&mailboxes[index]);
+        let setup = Setup {
+            core: share.core,
+            idle: config.idle,
+            clock: running.clock,
+            mailbox: Arc::clone(&mailbox),
+            next: (shares.len() > 1).then(|| Arc::clone(&mailboxes[(index + 1) % shares.len()])),
+        };
+        let stack = StackConfig {
+            tcp: config.tcp.clone(),
+            max_connections: config.max_connections,
+            secret,
+            hash_key: [u64::from_ne_bytes(random()?), u64::from_ne_bytes(random()?)],
+            other_workers: shares.len() - 1,
+        };
+        let (listeners, addresses) = (listeners.to_vec(), addresses.to_vec());
+        let thread = worker::spawn(setup, move |now| {
+            let mut stack = Stack::new(stack, queues, now);
+            for listener in &listeners {
+                (listener.open)(&mut stack, &addresses);
+            }
+            stack
+        });
+        running.workers.push(Worker {
+            core: share.core,
+            mailbox,
+            thread: Some(thread.map_err(ServeError::exhausted("thread"))?),
+        });
+    }
+    running.wait_for_workers()?;
+    Ok(answered)
+}
+
+fn open_control(running: &mut Running, answered: Arc<Wake>) -> Result<(), ServeError> {
+    match Control::bind(Path::new(DIRECTORY)) {
+        Ok(listener) => {
+            let workers = running.workers.iter();
+            running.control = Some(Control::start(
+                listener,
+                workers
+                    .map(|worker| (worker.core, Arc::clone(&worker.mailbox)))
+                    .collect(),
+                answered,
+                Arc::clone(&running.program),
+                running.clock,
+            )?);
+        }
+        // No reason to serve nothing.
+        Err(error) => running.notices.push(format!(
+            "no control socket, so `corelane ss` and `corelane stats` do not find this server: \
+             cannot make one in {DIRECTORY}: {error}"
+        )),
+    }
+    Ok(())
+}
+
+/// From the first service on, frames come to us.
+fn add_services(program: &Program, addresses: &[Address], ports: &[u16]) -> Result<(), XdpError> {
+    // There are no active opens yet, so no ports for them.
+    #[expect(clippy::reversed_empty_ranges, reason = "no port at all")]
+    let none = 1..=0;
+    for &address in addresses {
+        program.add_address(address, none.clone())?;
+        for &port in ports {
+            program.add_service(address, port)?;
+        }
+    }
+    Ok(())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ServeError> {
+    let mut octets = [0; N];
+    getrandom::fill(&mut octets)
+        .map_err(|error| io::Error::other(error.to_string()))
+        .map_err(ServeError::exhausted("random numbers"))?;
+    Ok(octets)
+}

@@ -1,0 +1,217 @@
+//! One connection and its application, joined for the time of one event.
+
+use crate::stack::service::{AnyService, Socket};
+use crate::tcp::{Buffers, Context, Core, Events, State, Tcb};
+use crate::time::Instant;
+use crate::wire::tcp::Segment;
+use crate::wire::{FlowKey, Link};
+
+/// No application state yet.
+const UNOPENED: u32 = u32::MAX;
+
+/// A connection as the stack keeps it.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) tcb: Tcb,
+    /// The way back: where the peer's last valid segment came from.
+    pub(super) link: Link,
+    /// Index of its queue in the stack.
+    pub(super) queue: u8,
+    /// Index of its service in the stack.
+    pub(super) service: u16,
+    /// The service's name for it.
+    connection: u32,
+    /// On the list of flows that may have something to send.
+    pub(super) dirty: bool,
+    /// On the list of flows that wait for frames.
+    pub(super) starved: bool,
+    peer_close_told: bool,
+}
+
+impl Flow {
+    pub(super) fn new(tcb: Tcb, link: Link, queue: u8, service: u16) -> Self {
+        Self {
+            tcb,
+            link,
+            queue,
+            service,
+            connection: UNOPENED,
+            dirty: false,
+            starved: false,
+            peer_close_told: false,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Conversation<'a> {
+    pub(super) flow: &'a mut Flow,
+    pub(super) key: &'a FlowKey,
+    pub(super) service: &'a mut dyn AnyService,
+    pub(super) buffers: &'a mut dyn Buffers,
+    pub(super) core: &'a mut Core,
+    pub(super) now: Instant,
+}
+
+impl Conversation<'_> {
+    /// A segment of this connection has arrived.
+    pub(super) fn handle_segment(&mut self, link: &Link, segment: &Segment<'_>) -> Events {
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
+        let arrival = self.flow.tcb.handle_segment(&mut cx, segment);
+        if arrival.events.contains(Events::ACCEPTED) && self.flow.link != *link {
+            self.flow.link = *link;
+        }
+        if arrival.events.contains(Events::OPENED) {
+            self.open();
+        }
+        if arrival.text.is_empty() {
+            self.offer_unread();
+        } else {
+            self.deliver(arrival.text);
+        }
+        if arrival.events.contains(Events::WRITABLE) {
+            self.tell_writable();
+        }
+        self.tell_peer_close();
+        arrival.events
+    }
+
+    pub(super) fn handle_timeout(&mut self) {
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
+        self.flow.tcb.handle_timeout(&mut cx);
+    }
+
+    /// There is room to send again.
+    pub(super) fn tell_writable(&mut self) {
+        if self.is_open() {
+            let connection = self.flow.connection;
+            self.with_service(|service, socket| service.on_writable(connection, socket));
+            self.offer_unread();
+            self.tell_peer_close();
+        }
+    }
+
+    /// The connection is gone for its application.
+    pub(super) fn tell_close(&mut self) {
+        let connection = std::mem::replace(&mut self.flow.connection, UNOPENED);
+        if connection != UNOPENED {
+            self.service
+                .on_close(connection, self.flow.tcb.close_reason());
+        }
+    }
+
+    /// Gives back all that the connection holds.
+    pub(super) fn release(&mut self) {
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
+        self.flow.tcb.release(&mut cx);
+    }
+
+    /// Closes the connection if nothing is on its way in either direction.
+    pub(super) fn close_if_idle(&mut self) {
+        let info = self.flow.tcb.info(self.core, self.now);
+        let is_open = matches!(info.state, State::Established | State::CloseWait);
+        if is_open && info.receive_queue == 0 && info.send_queue == 0 {
+            let mut cx = Context {
+                now: self.now,
+                buffers: self.buffers,
+                core: self.core,
+            };
+            self.flow.tcb.close(&mut cx);
+        }
+    }
+
+    pub(super) fn abort(&mut self) {
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
+        self.flow.tcb.abort(&mut cx);
+    }
+
+    fn open(&mut self) {
+        let connection = self.with_service(|service, socket| service.on_open(socket));
+        self.flow.connection = connection;
+    }
+
+    /// In-order text goes to the application as a slice of the frame, unless older text waits.
+    fn deliver(&mut self, text: &[u8]) {
+        let waits = self.flow.tcb.unread(self.core) > 0;
+        let consumed = if waits || !self.is_open() {
+            0
+        } else {
+            self.offer(text)
+        };
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
+        self.flow.tcb.handle_text(&mut cx, text, consumed);
+        self.offer_unread();
+    }
+
+    fn offer(&mut self, text: &[u8]) -> usize {
+        let connection = self.flow.connection;
+        self.with_service(|service, socket| service.on_data(connection, socket, text))
+            .min(text.len())
+    }
+
+    fn offer_unread(&mut self) {
+        while self.is_open()
+            && let Some(readable) = self.flow.tcb.readable(self.core)
+        {
+            let offered = readable.len();
+            let consumed = self.offer(&readable);
+            let mut cx = Context {
+                now: self.now,
+                buffers: self.buffers,
+                core: self.core,
+            };
+            self.flow.tcb.consume(&mut cx, readable, consumed);
+            if consumed < offered {
+                break;
+            }
+        }
+    }
+
+    fn tell_peer_close(&mut self) {
+        let told = self.flow.peer_close_told || !self.is_open();
+        if told || !self.flow.tcb.is_peer_closed() || self.flow.tcb.unread(self.core) > 0 {
+            return;
+        }
+        self.flow.peer_close_told = true;
+        let connection = self.flow.connection;
+        self.with_service(|service, socket| service.on_peer_close(connection, socket));
+    }
+
+    fn is_open(&self) -> bool {
+        self.flow.connection != UNOPENED && self.flow.tcb.state() != State::Closed
+    }
+
+    fn with_service<R>(
+        &mut self,
+        call: impl FnOnce(&mut dyn AnyService, &mut Socket<'_>) -> R,
+    ) -> R {
+        let mut socket = Socket::new(
+            &mut self.flow.tcb,
+            self.key,
+            self.now,
+            self.buffers,
+            self.core,
+        );
+        call(self.service, &mut socket)
+    }
+}

@@ -1,0 +1,360 @@
+//! Frames in: the whole batch is parsed, then looked up, then each segment goes to its connection,
+//! its half-open connection, its TIME-WAIT, its listener, or to another worker.
+
+use arrayvec::ArrayVec;
+
+use super::conversation::Flow;
+use super::counters::DropReason;
+use super::{Conversation, ServiceId, Stack, Stray};
+use crate::flow_table::FlowId;
+use crate::ring::{BATCH, PacketIo, RxBatch};
+use crate::tcp::{
+    Context, Events, Seq, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, reset_for,
+};
+use crate::time::Instant;
+use crate::wire::tcp::Segment;
+use crate::wire::{self, ChecksumPolicy, FlowKey, Link, Packet};
+
+/// Stray frames that wait to be passed on; more are dropped.
+const MAX_STRAYS: usize = 256;
+
+/// What a flow is to us, and where in which arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Handle {
+    /// A connection with a TCB.
+    Flow(u32),
+    /// A SYN that we have answered.
+    HalfOpen(u32),
+    /// A TIME-WAIT.
+    Waiting(u32),
+}
+
+/// A half-open connection and the way back to it. At most 64 bytes.
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    pub(super) entry: SynEntry,
+    pub(super) link: Link,
+    pub(super) queue: u8,
+    service: ServiceId,
+}
+
+/// A TIME-WAIT and the way back to its peer. At most 64 bytes.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) time_wait: TimeWait,
+    pub(super) link: Link,
+    pub(super) queue: u8,
+}
+
+/// A segment on its way to its connection.
+struct Inbound<'a> {
+    frame: &'a [u8],
+    link: Link,
+    key: FlowKey,
+    segment: Segment<'a>,
+    /// Index of the queue that it came in by.
+    queue: u8,
+    /// How many workers have not known it.
+    hops: u8,
+}
+
+impl<P: PacketIo> Stack<P> {
+    /// Takes a batch from one queue and gives all of its frames back.
+    pub(super) fn receive(&mut self, now: Instant, queue: usize) {
+        let mut batch = RxBatch::new();
+        self.ports[queue].queue.io.rx_burst(&mut batch);
+        self.frames += batch.len();
+
+        let mut segments: ArrayVec<Inbound<'_>, BATCH> = ArrayVec::new();
+        let checksums = self.ports[queue].queue.checksums;
+        for frame in &batch {
+            if let Some(inbound) = self.judge(frame, checksums, queue as u8, 0) {
+                segments.push(inbound);
+            }
+        }
+        let ids: ArrayVec<Option<FlowId>, BATCH> = segments
+            .iter()
+            .map(|inbound| self.table.lookup(&inbound.key))
+            .collect();
+        for (inbound, id) in segments.into_iter().zip(ids) {
+            // A segment before it in the batch may have changed what there is.
+            let id = id.filter(|&id| self.table.get(id).is_some());
+            let id = id.or_else(|| self.table.lookup(&inbound.key));
+            self.handle_inbound(now, &inbound, id);
+        }
+        for frame in batch {
+            self.ports[queue].queue.io.recycle(frame);
+        }
+    }
+
+    /// A stray frame from another worker. Part of the next turn's work.
+    pub fn handle_stray(&mut self, now: Instant, stray: Stray) {
+        if let Some(inbound) = self.judge(&stray.frame, stray.checksums, 0, stray.hops) {
+            let id = self.table.lookup(&inbound.key);
+            if id.is_some() {
+                self.drops.count(DropReason::StrayTaken);
+            }
+            self.handle_inbound(now, &inbound, id);
+        }
+    }
+
+    /// Parses one frame; counts what is no segment.
+    fn judge<'a>(
+        &mut self,
+        frame: &'a [u8],
+        checksums: ChecksumPolicy,
+        queue: u8,
+        hops: u8,
+    ) -> Option<Inbound<'a>> {
+        match wire::parse(frame, checksums) {
+            Ok(Packet::Tcp {
+                link, key, segment, ..
+            }) => Some(Inbound {
+                frame,
+                link,
+                key,
+                segment,
+                queue,
+                hops,
+            }),
+            Ok(Packet::Fragment { .. }) => {
+                self.drops.count(DropReason::Fragment);
+                None
+            }
+            Ok(Packet::IcmpError { .. }) => {
+                // Soft errors must not end a connection (RFC 9293 section 3.9.2.2), and hard ones
+                // should not, once it is established (RFC 5461): the timers decide.
+                self.drops.count(DropReason::IcmpIgnored);
+                None
+            }
+            Err(reason) => {
+                self.drops.count_malformed(reason);
+                None
+            }
+        }
+    }
+
+    fn handle_inbound(&mut self, now: Instant, inbound: &Inbound<'_>, id: Option<FlowId>) {
+        let handle = id.and_then(|id| Some((id, *self.table.get(id)?)));
+        match handle {
+            Some((id, Handle::Flow(index))) => self.handle_for_flow(now, inbound, id, index),
+            Some((id, Handle::HalfOpen(index))) => {
+                self.handle_for_half_open(now, inbound, id, index);
+            }
+            Some((id, Handle::Waiting(index))) => self.handle_for_waiting(now, inbound, id, index),
+            None if SynEntry::opens(&inbound.segment.header) => {
+                self.handle_syn(now, inbound, None);
+            }
+            None => self.handle_unknown(inbound),
+        }
+    }
+
+    fn handle_for_flow(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
+        let Some(mut conversation) = self.conversation(now, &inbound.key, index) else {
+            return;
+        };
+        let events = conversation.handle_segment(&inbound.link, &inbound.segment);
+        self.mark_dirty(id);
+        if events.contains(Events::RESET_SENDER) {
+            self.reset_sender(inbound);
+        }
+    }
+
+    fn handle_for_half_open(
+        &mut self,
+        now: Instant,
+        inbound: &Inbound<'_>,
+        id: FlowId,
+        index: u32,
+    ) {
+        let Some(half_open) = self.half_open.get(index) else {
+            return;
+        };
+        let (link, queue) = (half_open.link, half_open.queue);
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        match half_open
+            .entry
+            .handle_segment(&mut cx, &inbound.key, &inbound.segment)
+        {
+            SynVerdict::Stays => {}
+            SynVerdict::SynAckAgain => {
+                let header = half_open.entry.syn_ack(&mut cx, &inbound.key);
+                self.reply(queue, &link, &inbound.key, &header);
+            }
+            SynVerdict::Gone => self.forget_half_open(id, &inbound.key, index),
+            SynVerdict::Opens(tcb) => self.promote(now, inbound, id, index, tcb),
+        }
+    }
+
+    /// Gives the segment to the connection that a half-open one has become; if that is still in
+    /// SYN-RECEIVED afterwards, it folds back.
+    fn promote(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, at: u32, tcb: Tcb) {
+        let Some(half_open) = self.half_open.get(at) else {
+            return;
+        };
+        let (link, queue, service) = (half_open.link, half_open.queue, half_open.service);
+        let mut flow = Flow::new(tcb, link, queue, service.0);
+        let mut conversation = Conversation {
+            flow: &mut flow,
+            key: &inbound.key,
+            service: &mut *self.services[usize::from(service.0)],
+            buffers: &mut self.ports[usize::from(queue)],
+            core: &mut self.core,
+            now,
+        };
+        let events = conversation.handle_segment(&inbound.link, &inbound.segment);
+        if flow.tcb.state() != State::SynReceived {
+            self.forget_listener_entry(&inbound.key, at);
+            let index = self.flows.insert(flow);
+            if let Some(handle) = self.table.get_mut(id) {
+                *handle = Handle::Flow(index);
+            }
+            self.mark_dirty(id);
+            return;
+        }
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        let answer = flow.tcb.poll_transmit(&mut cx);
+        flow.tcb.release(&mut cx);
+        if let Some(answer) = answer {
+            self.reply(queue, &link, &inbound.key, &answer.header);
+        }
+        if events.contains(Events::RESET_SENDER) {
+            self.reset_sender(inbound);
+        }
+    }
+
+    fn handle_for_waiting(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
+        let Some(waiting) = self.waiting.get_mut(index) else {
+            return;
+        };
+        let (link, queue) = (waiting.link, waiting.queue);
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        match waiting.time_wait.handle_segment(&mut cx, &inbound.segment) {
+            TimeWaitVerdict::Drop => {}
+            TimeWaitVerdict::Acknowledge(header) => {
+                self.reply(queue, &link, &inbound.key, &header);
+            }
+            TimeWaitVerdict::Reopen { beyond } => {
+                self.forget_waiting(id, index);
+                self.handle_syn(now, inbound, Some(beyond));
+            }
+        }
+    }
+
+    /// A SYN for no connection of this worker's. It is never a stray: where a SYN arrives, its
+    /// connection lives.
+    fn handle_syn(&mut self, now: Instant, inbound: &Inbound<'_>, beyond: Option<Seq>) {
+        let key = &inbound.key;
+        if self.draining {
+            self.drops.count(DropReason::Draining);
+            return self.reset_sender(inbound);
+        }
+        let path_mss = self.path_mss(usize::from(inbound.queue), key);
+        if self.table.len() == self.table.capacity() && !self.evict_waiting() {
+            return self.drops.count(DropReason::FlowTableFull);
+        }
+        let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
+            self.drops.count(DropReason::NoConnection);
+            return self.reset_sender(inbound);
+        };
+        let port = &mut self.ports[usize::from(inbound.queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        let Some(entry) = listener.handle_syn(&mut cx, key, &inbound.segment, path_mss, beyond)
+        else {
+            return;
+        };
+        let header = entry.syn_ack(&mut cx, key);
+        let deadline = entry.deadline;
+        let half_open = HalfOpen {
+            entry,
+            link: inbound.link,
+            queue: inbound.queue,
+            service: *service,
+        };
+        let index = self.half_open.insert(half_open);
+        if let Ok(id) = self.table.insert(*key, Handle::HalfOpen(index)) {
+            self.wheel.schedule(id.index, deadline);
+        }
+        self.reply(inbound.queue, &inbound.link, key, &header);
+    }
+
+    /// A segment that this worker knows nothing of: another may, and the last one resets it.
+    fn handle_unknown(&mut self, inbound: &Inbound<'_>) {
+        if usize::from(inbound.hops) < self.other_workers {
+            if self.strays.len() == MAX_STRAYS {
+                return self.drops.count(DropReason::StrayOverflow);
+            }
+            self.drops.count(DropReason::StrayPassedOn);
+            let checksums = self.ports[usize::from(inbound.queue)].queue.checksums;
+            let frame = inbound.frame.into();
+            return self.strays.push_back(Stray {
+                frame,
+                checksums,
+                hops: inbound.hops + 1,
+            });
+        }
+        self.drops.count(DropReason::NoConnection);
+        self.reset_sender(inbound);
+    }
+
+    fn reset_sender(&mut self, inbound: &Inbound<'_>) {
+        if let Some(header) = reset_for(&inbound.segment) {
+            self.core.counters.out_rsts += 1;
+            self.core.counters.out_segs += 1;
+            self.reply(inbound.queue, &inbound.link, &inbound.key, &header);
+        }
+    }
+
+    /// Sends a segment that belongs to no TCB.
+    pub(super) fn reply(
+        &mut self,
+        queue: u8,
+        link: &Link,
+        key: &FlowKey,
+        header: &wire::tcp::Header,
+    ) {
+        self.frames += 1;
+        if !self.ports[usize::from(queue)].send_bare(link, key, header) {
+            self.drops.count(DropReason::ReplyNotSent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contract 8 of the design.
+    #[test]
+    fn what_is_not_yet_or_no_more_a_connection_is_small() {
+        assert!(
+            size_of::<Option<HalfOpen>>() <= 64,
+            "{}",
+            size_of::<Option<HalfOpen>>()
+        );
+        assert!(
+            size_of::<Option<Waiting>>() <= 64,
+            "{}",
+            size_of::<Option<Waiting>>()
+        );
+    }
+}

@@ -1,0 +1,293 @@
+//! Segments out, timers, and the end of connections.
+
+use super::Stack;
+use super::counters::DropReason;
+use super::demux::{Handle, Waiting};
+use crate::flow_table::FlowId;
+use crate::ring::PacketIo;
+use crate::tcp::{Context, State};
+use crate::time::Instant;
+use crate::wire::FlowKey;
+
+/// Segments that one connection may send per turn, so that none keeps the others waiting.
+const SEGMENTS_PER_TURN: usize = 64;
+/// Applications told per turn that frames are free again.
+const STARVED_PER_TURN: usize = 64;
+
+/// Whether a connection has sent all that it may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Complete,
+    /// No frame, no room in TX, or its budget used up: it goes on next turn.
+    Cut,
+}
+
+impl<P: PacketIo> Stack<P> {
+    /// The flow may have something to send or a timer to set.
+    pub(super) fn mark_dirty(&mut self, id: FlowId) {
+        if let Some(&Handle::Flow(index)) = self.table.get(id)
+            && let Some(flow) = self.flows.get_mut(index)
+            && !std::mem::replace(&mut flow.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    /// Everything that is due.
+    pub(super) fn handle_timers(&mut self, now: Instant) {
+        self.expire_waiting(now);
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.advance(now, &mut expired);
+        for index in expired.drain(..) {
+            let Some(id) = self.table.id_at(index) else {
+                continue;
+            };
+            match self.table.get(id) {
+                Some(&Handle::Flow(index)) => self.handle_flow_timer(now, id, index),
+                Some(&Handle::HalfOpen(index)) => self.handle_half_open_timer(now, id, index),
+                Some(Handle::Waiting(_)) | None => {}
+            }
+        }
+        self.expired = expired;
+    }
+
+    /// Applications that wait for frames get some, in turn.
+    pub(super) fn feed_starved(&mut self, now: Instant) {
+        for _ in 0..self.starved.len().min(STARVED_PER_TURN) {
+            let Some(id) = self.starved.pop_front() else {
+                break;
+            };
+            let Some((key, index)) = self.flow_at(id) else {
+                continue;
+            };
+            if let Some(flow) = self.flows.get_mut(index) {
+                flow.starved = false;
+            }
+            if let Some(mut conversation) = self.conversation(now, &key, index) {
+                if conversation.flow.tcb.is_starved() && conversation.buffers.available() > 0 {
+                    conversation.tell_writable();
+                }
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    /// Has every flow that may have something to send do so, and sees to its timer and its end.
+    pub(super) fn send(&mut self, now: Instant) {
+        let mut sending = std::mem::take(&mut self.sending);
+        std::mem::swap(&mut sending, &mut self.dirty);
+        for id in sending.drain(..) {
+            let Some((key, index)) = self.flow_at(id) else {
+                continue;
+            };
+            if let Some(flow) = self.flows.get_mut(index) {
+                flow.dirty = false;
+            }
+            let progress = self.send_flow(now, &key, index);
+            self.settle(now, id, &key, index, progress);
+        }
+        self.sending = sending;
+    }
+
+    fn send_flow(&mut self, now: Instant, key: &FlowKey, index: u32) -> Progress {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return Progress::Complete;
+        };
+        let port = &mut self.ports[usize::from(flow.queue)];
+        for _ in 0..SEGMENTS_PER_TURN {
+            if !port.has_room() {
+                return Progress::Cut;
+            }
+            let mut cx = Context {
+                now,
+                buffers: port,
+                core: &mut self.core,
+            };
+            let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else {
+                let waits = flow.tcb.waits_for_buffer();
+                return if waits {
+                    Progress::Cut
+                } else {
+                    Progress::Complete
+                };
+            };
+            self.frames += 1;
+            let sent = match transmit.payload {
+                Some(payload) => port.send_text(&flow.link, key, &transmit.header, payload),
+                None => port.send_bare(&flow.link, key, &transmit.header),
+            };
+            debug_assert!(sent, "there was room, and the buffer was idle");
+        }
+        Progress::Cut
+    }
+
+    /// After output: the connection goes on with its next timer, waits for frames, enters
+    /// TIME-WAIT, or is gone.
+    fn settle(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32, progress: Progress) {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return;
+        };
+        if flow.tcb.is_done() {
+            return self.remove_flow(now, id, key, index);
+        }
+        if progress == Progress::Cut {
+            return self.mark_dirty(id);
+        }
+        if flow.tcb.state() == State::TimeWait {
+            return self.wait(now, id, key, index);
+        }
+        if flow.tcb.is_starved() && !std::mem::replace(&mut flow.starved, true) {
+            self.starved.push_back(id);
+        }
+        let due = flow.tcb.next_deadline();
+        if let Some(due) = due
+            && self.wheel.deadline(id.index).is_none_or(|set| due < set)
+        {
+            // A deadline that moves later costs nothing: the old entry fires and is set again.
+            self.wheel.schedule(id.index, due);
+        }
+    }
+
+    fn handle_flow_timer(&mut self, now: Instant, id: FlowId, index: u32) {
+        let Some(&key) = self.table.key(id) else {
+            return;
+        };
+        if let Some(mut conversation) = self.conversation(now, &key, index) {
+            if conversation
+                .flow
+                .tcb
+                .next_deadline()
+                .is_some_and(|due| due <= now)
+            {
+                conversation.handle_timeout();
+            }
+            self.mark_dirty(id);
+        }
+    }
+
+    fn handle_half_open_timer(&mut self, now: Instant, id: FlowId, index: u32) {
+        let Some(&key) = self.table.key(id) else {
+            return;
+        };
+        let Some(half_open) = self.half_open.get_mut(index) else {
+            return;
+        };
+        let (link, queue) = (half_open.link, half_open.queue);
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        if !half_open.entry.handle_timeout(&mut cx) {
+            return self.forget_half_open(id, &key, index);
+        }
+        let header = half_open.entry.syn_ack(&mut cx, &key);
+        self.wheel.schedule(id.index, half_open.entry.deadline);
+        self.reply(queue, &link, &key, &header);
+    }
+
+    fn remove_flow(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {
+        if let Some(mut conversation) = self.conversation(now, key, index) {
+            conversation.release();
+            conversation.tell_close();
+        }
+        self.flows.remove(index);
+        self.wheel.cancel(id.index);
+        self.table.remove(id);
+    }
+
+    /// The connection shrinks to a TIME-WAIT.
+    fn wait(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {
+        if let Some(mut conversation) = self.conversation(now, key, index) {
+            conversation.release();
+            conversation.tell_close();
+        }
+        self.wheel.cancel(id.index);
+        let Some(flow) = self.flows.remove(index) else {
+            return;
+        };
+        let time_wait = flow.tcb.time_wait(&self.core, now);
+        let waiting = Waiting {
+            time_wait,
+            link: flow.link,
+            queue: flow.queue,
+        };
+        let index = self.waiting.insert(waiting);
+        if let Some(handle) = self.table.get_mut(id) {
+            *handle = Handle::Waiting(index);
+        }
+        self.expiring.push_back(id);
+    }
+
+    fn expire_waiting(&mut self, now: Instant) {
+        while let Some(&id) = self.expiring.front() {
+            match self.waiting_deadline(id) {
+                Some(deadline) if deadline > now => break,
+                Some(_) => {
+                    self.expiring.pop_front();
+                    self.end_waiting(now, id);
+                }
+                None => {
+                    self.expiring.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Its time in the FIFO has come; a FIN that came again has given it more.
+    fn end_waiting(&mut self, now: Instant, id: FlowId) {
+        if let Some(&Handle::Waiting(index)) = self.table.get(id) {
+            match self.waiting.get(index) {
+                Some(waiting) if waiting.time_wait.deadline > now => self.expiring.push_back(id),
+                _ => self.forget_waiting(id, index),
+            }
+        }
+    }
+
+    /// When a TIME-WAIT may end; `None` if it is gone.
+    pub(super) fn waiting_deadline(&self, id: FlowId) -> Option<Instant> {
+        match self.table.get(id) {
+            Some(&Handle::Waiting(index)) => Some(self.waiting.get(index)?.time_wait.deadline),
+            _ => None,
+        }
+    }
+
+    /// Ends the oldest TIME-WAIT to make room for a connection. Returns whether there was one.
+    pub(super) fn evict_waiting(&mut self) -> bool {
+        while let Some(id) = self.expiring.pop_front() {
+            if let Some(&Handle::Waiting(index)) = self.table.get(id) {
+                self.drops.count(DropReason::TimeWaitEvicted);
+                self.forget_waiting(id, index);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn forget_waiting(&mut self, id: FlowId, index: u32) {
+        self.waiting.remove(index);
+        self.table.remove(id);
+    }
+
+    pub(super) fn forget_half_open(&mut self, id: FlowId, key: &FlowKey, index: u32) {
+        self.forget_listener_entry(key, index);
+        self.wheel.cancel(id.index);
+        self.table.remove(id);
+    }
+
+    /// The half-open connection at `index` is over, well or badly.
+    pub(super) fn forget_listener_entry(&mut self, key: &FlowKey, index: u32) {
+        self.half_open.remove(index);
+        if let Some((_, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) {
+            listener.forget();
+        }
+    }
+
+    fn flow_at(&self, id: FlowId) -> Option<(FlowKey, u32)> {
+        match self.table.get(id)? {
+            &Handle::Flow(index) => Some((*self.table.key(id)?, index)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A queue with the frames that its connections hold: TCP's [`Buffers`] over a [`PacketIo`].
+//!
+//! A frame is its own retransmission buffer. It is *held* by a buffer, or *with the kernel* from
+//! TX to COMPLETION, or its octets have moved to a *compact* buffer on the heap because frames ran
+//! short. A frame that carries no text belongs to nobody while it is with the kernel.
+
+use slab::Slab;
+
+use crate::ring::{PacketIo, TxFrame};
+use crate::stack::Queue;
+use crate::tcp::{Buffer, BufferId, Buffers, Payload};
+use crate::wire::checksum::Sum;
+use crate::wire::emit::{self, Route};
+use crate::wire::tcp::Header;
+use crate::wire::{FlowKey, Link};
+
+/// TTL of what we send (RFC 9293 section 3.9.2: configurable later; Linux's default).
+const HOP_LIMIT: u8 = 64;
+/// Nobody's frame.
+const NOBODY: u32 = u32::MAX;
+/// One of this many frames is kept back for segments without text, so that acknowledgments go out
+/// whatever the applications have queued.
+const RESERVE: usize = 32;
+/// Frames looked at per turn when they run short.
+const COMPACT_STEP: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Port<P: PacketIo> {
+    pub(super) queue: Queue<P>,
+    slots: Slab<Slot>,
+    /// Which slot a frame belongs to, by the frame's index.
+    owners: Vec<u32>,
+    /// Which held frame to look at next when frames run short.
+    hand: usize,
+    compact_octets: usize,
+    /// Frames from TX to COMPLETION.
+    with_kernel: usize,
+    headroom: usize,
+    reserve: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    content: Content,
+    len: u16,
+    /// Released while the frame was with the kernel.
+    released: bool,
+    /// Sum of all octets.
+    sum: Sum,
+}
+
+#[derive(Debug)]
+enum Content {
+    Held(TxFrame),
+    WithKernel,
+    Compact(Box<[u8]>),
+}
+
+impl<P: PacketIo> Port<P> {
+    pub(super) fn new(queue: Queue<P>) -> Self {
+        let capabilities = queue.io.capabilities();
+        Self {
+            slots: Slab::new(),
+            owners: vec![NOBODY; capabilities.tx_frames],
+            hand: 0,
+            compact_octets: 0,
+            with_kernel: 0,
+            headroom: capabilities.headroom,
+            reserve: (capabilities.tx_frames / RESERVE).max(1),
+            queue,
+        }
+    }
+
+    /// Whether one more segment of whatever kind can go out now.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.io.tx_room() > 0 && self.queue.io.free_frames() > 0
+    }
+
+    /// Whether the kernel still has frames of ours: no event tells when it is done with them.
+    pub(super) fn awaits_completion(&self) -> bool {
+        self.with_kernel > 0
+    }
+
+    /// Sends a segment without text.
+    pub(super) fn send_bare(&mut self, link: &Link, key: &FlowKey, header: &Header) -> bool {
+        let Some(mut frame) = self.queue.io.allocate() else {
+            return false;
+        };
+        self.write_headers(&mut frame, link, key, header, Sum::default());
+        self.submit_unowned(frame)
+    }
+
+    /// Sends a segment with text. The buffer is idle.
+    pub(super) fn send_text(
+        &mut self,
+        link: &Link,
+        key: &FlowKey,
+        header: &Header,
+        payload: Payload,
+    ) -> bool {
+        let (skip, len) = (usize::from(payload.skip), usize::from(payload.len));
+        let sum = self.checksum(payload.buffer, skip);
+        let owner = payload.buffer.0;
+        let Some(slot) = self.slots.get_mut(owner as usize) else {
+            return false;
+        };
+        if let Content::Compact(octets) = &slot.content {
+            let Some(mut frame) = self.queue.io.allocate() else {
+                return false;
+            };
+            frame.spare_mut()[..len].copy_from_slice(&octets[skip..skip + len]);
+            frame.extend(len);
+            self.write_headers(&mut frame, link, key, header, sum);
+            return self.submit_unowned(frame);
+        }
+        match std::mem::replace(&mut slot.content, Content::WithKernel) {
+            Content::Held(mut frame) => {
+                frame.set_range(self.headroom + skip, len);
+                self.write_headers(&mut frame, link, key, header, sum);
+                let submitted = self.submit(frame, owner);
+                if let Err(frame) = submitted {
+                    self.hold(owner, frame);
+                    return false;
+                }
+                true
+            }
+            other => {
+                slot.content = other;
+                false
+            }
+        }
+    }
+
+    /// Takes back the frames that the kernel is done with. Returns their number.
+    pub(super) fn reap(&mut self) -> usize {
+        let mut reaped = 0;
+        while let Some(frame) = self.queue.io.completed() {
+            reaped += 1;
+            self.with_kernel -= 1;
+            let index = frame.index() as usize;
+            match std::mem::replace(&mut self.owners[index], NOBODY) {
+                NOBODY => self.queue.io.release(frame),
+                owner
+                    if self
+                        .slots
+                        .get(owner as usize)
+                        .is_some_and(|slot| slot.released) =>
+                {
+                    self.slots.remove(owner as usize);
+                    self.queue.io.release(frame);
+                }
+                owner => self.hold(owner, frame),
+            }
+        }
+        reaped
+    }
+
+    /// When frames run short, moves octets of a few held frames to the heap, up to half as many as
+    /// the frames themselves can hold.
+    pub(super) fn compact(&mut self) {
+        let frames = self.owners.len();
+        if self.queue.io.free_frames() >= frames / 8 {
+            return;
+        }
+        let budget = frames * self.capacity() / 2;
+        for _ in 0..COMPACT_STEP.min(self.slots.capacity()) {
+            self.hand = (self.hand + 1) % self.slots.capacity();
+            let Some(slot) = self.slots.get_mut(self.hand) else {
+                continue;
+            };
+            let len = usize::from(slot.len);
+            if let Content::Held(frame) = &slot.content
+                && len > 0
+                && self.compact_octets + len <= budget
+            {
+                let octets = frame.data().into();
+                self.compact_octets += len;
+                if let Content::Held(frame) =
+                    std::mem::replace(&mut slot.content, Content::Compact(octets))
+                {
+                    self.queue.io.release(frame);
+                }
+            }
+        }
+    }
+
+    /// The frame is back and its range is the text again.
+    fn hold(&mut self, owner: u32, mut frame: TxFrame) {
+        match self.slots.get_mut(owner as usize) {
+            Some(slot) => {
+                frame.set_range(self.headroom, usize::from(slot.len));
+                slot.content = Content::Held(frame);
+            }
+            None => self.queue.io.release(frame),
+        }
+    }
+
+    fn submit(&mut self, frame: TxFrame, owner: u32) -> Result<(), TxFrame> {
+        let index = frame.index() as usize;
+        match self.queue.io.transmit(frame) {
+            Ok(()) => {
+                self.owners[index] = owner;
+                self.with_kernel += 1;
+                Ok(())
+            }
+            Err(frame) => Err(frame),
+        }
+    }
+
+    /// For a frame that is free again as soon as it is sent.
+    fn submit_unowned(&mut self, frame: TxFrame) -> bool {
+        match self.submit(frame, NOBODY) {
+            Ok(()) => true,
+            Err(frame) => {
+                self.queue.io.release(frame);
+                false
+            }
+        }
+    }
+
+    fn write_headers(
+        &self,
+        frame: &mut TxFrame,
+        link: &Link,
+        key: &FlowKey,
+        header: &Header,
+        sum: Sum,
+    ) {
+        let route = Route {
+            link: *link,
+            key: *key,
+            hop_limit: HOP_LIMIT,
+            ecn: 0,
+            identification: 0,
+        };
+        let len = frame.len();
+        let written = emit::segment_headers(frame.headroom_mut(), &route, header, (len, sum));
+        frame.prepend(written);
+    }
+
+    fn slot(&self, buffer: BufferId) -> Option<&Slot> {
+        self.slots.get(buffer.0 as usize)
+    }
+
+    fn held(&mut self, buffer: BufferId) -> Option<(&mut TxFrame, &mut u16, &mut Sum)> {
+        let slot = self.slots.get_mut(buffer.0 as usize)?;
+        match &mut slot.content {
+            Content::Held(frame) => Some((frame, &mut slot.len, &mut slot.sum)),
+            _ => None,
+        }
+    }
+}
+
+/// The frames go back before the rings do: memory with frames outstanding can never be unmapped.
+impl<P: PacketIo> Drop for Port<P> {
+    fn drop(&mut self) {
+        for slot in self.slots.drain() {
+            if let Content::Held(frame) = slot.content {
+                self.queue.io.release(frame);
+            }
+        }
+    }
+}
+
+impl<P: PacketIo> Buffers for Port<P> {
+    fn allocate(&mut self) -> Option<Buffer> {
+        if self.available() == 0 {
+            return None;
+        }
+        let frame = self.queue.io.allocate()?;
+        let slot = Slot {
+            content: Content::Held(frame),
+            len: 0,
+            released: false,
+            sum: Sum::default(),
+        };
+        // As many as there are frames, and compact ones within their budget.
+        Some(Buffer::new(BufferId(self.slots.insert(slot) as u32)))
+    }
+
+    fn available(&self) -> usize {
+        self.queue.io.free_frames().saturating_sub(self.reserve)
+    }
+
+    fn capacity(&self) -> usize {
+        self.queue
+            .io
+            .capabilities()
+            .max_frame
+            .saturating_sub(emit::MAX_HEADERS)
+    }
+
+    fn append_with(
+        &mut self,
+        buffer: BufferId,
+        room: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> usize {
+        let Some((frame, len, sum)) = self.held(buffer) else {
+            return 0;
+        };
+        let spare = frame.spare_mut();
+        let offered = room.min(spare.len());
+        let written = fill(&mut spare[..offered]).min(offered);
+        let added = Sum::of(&spare[..written]);
+        *sum = sum.plus(if len.is_multiple_of(2) {
+            added
+        } else {
+            added.shifted()
+        });
+        *len += written as u16;
+        frame.extend(written);
+        written
+    }
+
+    fn append(&mut self, buffer: BufferId, data: &[u8]) -> usize {
+        let Some((frame, len, sum)) = self.held(buffer) else {
+            return 0;
+        };
+        let spare = frame.spare_mut();
+        let written = data.len().min(spare.len());
+        let added = Sum::of_copy(&mut spare[..written], &data[..written]);
+        *sum = sum.plus(if len.is_multiple_of(2) {
+            added
+        } else {
+            added.shifted()
+        });
+        *len += written as u16;
+        frame.extend(written);
+        written
+    }
+
+    fn len(&self, buffer: BufferId) -> usize {
+        self.slot(buffer).map_or(0, |slot| usize::from(slot.len))
+    }
+
+    fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer> {
+        let rest: Box<[u8]> = match &self.slot(buffer)?.content {
+            Content::Held(frame) => frame.data().get(at..)?.into(),
+            Content::Compact(octets) => octets.get(at..)?.into(),
+            Content::WithKernel => return None,
+        };
+        let new = self.allocate()?;
+        self.append(new.id(), &rest);
+        let slot = self.slots.get_mut(buffer.0 as usize)?;
+        slot.len = at as u16;
+        match &mut slot.content {
+            Content::Held(frame) => {
+                frame.truncate(at);
+                slot.sum = Sum::of(frame.data());
+            }
+            Content::Compact(octets) => {
+                self.compact_octets -= octets.len() - at;
+                *octets = octets[..at].into();
+                slot.sum = Sum::of(octets);
+            }
+            Content::WithKernel => {}
+        }
+        Some(new)
+    }
+
+    fn checksum(&mut self, buffer: BufferId, skip: usize) -> Sum {
+        let Some(slot) = self.slot(buffer) else {
+            return Sum::default();
+        };
+        match &slot.content {
+            _ if skip == 0 => slot.sum,
+            Content::Held(frame) => Sum::of(frame.data().get(skip..).unwrap_or_default()),
+            Content::Compact(octets) => Sum::of(octets.get(skip..).unwrap_or_default()),
+            Content::WithKernel => Sum::default(),
+        }
+    }
+
+    fn is_idle(&self, buffer: BufferId) -> bool {
+        self.slot(buffer)
+            .is_some_and(|slot| !matches!(slot.content, Content::WithKernel))
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        let key = buffer.id().0 as usize;
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if matches!(slot.content, Content::WithKernel) {
+            slot.released = true;
+            return;
+        }
+        let slot = self.slots.remove(key);
+        match slot.content {
+            Content::Held(frame) => self.queue.io.release(frame),
+            Content::Compact(octets) => self.compact_octets -= octets.len(),
+            Content::WithKernel => {}
+        }
+    }
+}

@@ -1,0 +1,215 @@
+use std::sync::mpsc;
+
+use super::*;
+use crate::ring::sim::{SimConfig, SimDevice};
+use crate::stack::{Queue, StackConfig};
+use crate::wire::{ChecksumPolicy, MacAddr};
+
+/// Long enough for a busy machine; a test that passes does not wait for it.
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Lone {
+    mailbox: Arc<Mailbox>,
+    phase_changed: Arc<Wake>,
+    answered: Arc<Wake>,
+    clock: Clock,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Lone {
+    /// A worker on the first core, with one queue that carries nothing.
+    fn start(idle: Idle, before: impl FnOnce() + Send + 'static) -> Self {
+        Self::start_on(first_core(), idle, before)
+    }
+
+    fn start_on(core: usize, idle: Idle, before: impl FnOnce() + Send + 'static) -> Self {
+        let phase_changed = Arc::new(Wake::new().unwrap());
+        let answered = Arc::new(Wake::new().unwrap());
+        let mailbox = Mailbox::new(Arc::clone(&phase_changed), Arc::clone(&answered)).unwrap();
+        let setup = Setup {
+            core,
+            idle,
+            clock: Clock::start(),
+            mailbox: Arc::new(mailbox),
+            next: None,
+        };
+        let clock = setup.clock;
+        let mailbox = Arc::clone(&setup.mailbox);
+        let thread = spawn(setup, move |now| {
+            before();
+            stack(now)
+        });
+        Self {
+            mailbox,
+            phase_changed,
+            answered,
+            clock,
+            thread: thread.unwrap(),
+        }
+    }
+
+    fn wait_for(&self, phase: Phase) {
+        let deadline = self.clock.now() + LIMIT;
+        while self.mailbox.phase() != phase {
+            let left = deadline.saturating_since(self.clock.now());
+            assert!(left > Duration::ZERO, "still {:?}", self.mailbox.phase());
+            self.phase_changed.wait(left);
+        }
+    }
+
+    fn tally(&self, id: u64) -> Tally {
+        assert!(self.mailbox.order(Order::Counters(id)));
+        let deadline = self.clock.now() + LIMIT;
+        loop {
+            match self.mailbox.take_answer(id) {
+                Some(Answer::Counters(_, tally)) => return tally,
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+            let left = deadline.saturating_since(self.clock.now());
+            assert!(left > Duration::ZERO, "no answer");
+            self.answered.wait(left);
+        }
+    }
+
+    fn stop(self) {
+        assert!(self.mailbox.order(Order::Stop));
+        self.wait_for(Phase::Ended);
+        self.thread.join().unwrap();
+    }
+}
+
+fn first_core() -> usize {
+    core_affinity::get_core_ids().unwrap()[0].id
+}
+
+fn stack(now: Instant) -> Stack<SimDevice> {
+    let config = StackConfig {
+        tcp: crate::tcp::Config::default(),
+        max_connections: 16,
+        secret: [1; 32],
+        hash_key: [2, 3],
+        other_workers: 0,
+    };
+    let queue = Queue {
+        io: SimDevice::new(&SimConfig::default()).unwrap(),
+        id: 0,
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1_500,
+        checksums: ChecksumPolicy::Full,
+    };
+    Stack::new(config, vec![queue], now)
+}
+
+#[test]
+fn every_idle_policy_takes_orders() {
+    for idle in Idle::ALL {
+        let worker = Lone::start(idle, || ());
+        worker.wait_for(Phase::Running);
+        worker.tally(1);
+        assert!(worker.mailbox.order(Order::Drain));
+        worker.wait_for(Phase::Draining);
+        assert_eq!(worker.mailbox.live(), 0);
+        assert!(worker.mailbox.order(Order::Abort));
+        worker.wait_for(Phase::Aborted);
+        worker.stop();
+    }
+}
+
+#[test]
+fn a_spinning_worker_does_not_sleep_and_the_others_do() {
+    for (idle, sleeps) in [
+        (Idle::Spin, false),
+        (Idle::Adaptive, true),
+        (Idle::Interrupt, true),
+    ] {
+        let worker = Lone::start(idle, || ());
+        worker.wait_for(Phase::Running);
+        // Each turn of a worker that sleeps is one nap.
+        let deadline = worker.clock.now() + LIMIT;
+        let mut id = 0;
+        let tally = loop {
+            id += 1;
+            let tally = worker.tally(id);
+            if tally.turns > 200 || tally.sleeps > 2 || worker.clock.now() > deadline {
+                break tally;
+            }
+        };
+        assert_eq!(tally.sleeps > 0, sleeps, "{idle}: {tally:?}");
+        worker.stop();
+    }
+}
+
+#[test]
+fn a_sleeper_wakes_for_a_letter() {
+    let phase_changed = Arc::new(Wake::new().unwrap());
+    let mailbox = Mailbox::new(Arc::clone(&phase_changed), phase_changed).unwrap();
+    assert!(mailbox.fall_asleep());
+    assert!(mailbox.order(Order::Drain));
+    let mut bed = Bed::new(mailbox.wake(), Some(&[]));
+    let clock = Clock::start();
+    let before = clock.now();
+    bed.sleep(LIMIT);
+    mailbox.wake_up();
+    assert!(clock.now().saturating_since(before) < LIMIT / 2);
+    // What came before the sleep keeps from sleeping; what was read does not.
+    assert!(!mailbox.fall_asleep());
+    assert_eq!(mailbox.next_order(), Some(Order::Drain));
+    assert!(mailbox.fall_asleep());
+}
+
+#[test]
+fn a_full_mailbox_refuses() {
+    let wake = Arc::new(Wake::new().unwrap());
+    let mailbox = Mailbox::new(Arc::clone(&wake), wake).unwrap();
+    let stray = crate::stack::Stray {
+        frame: Box::new([0; 60]),
+        hops: 1,
+        checksums: ChecksumPolicy::Full,
+    };
+    let delivered = (0..10_000)
+        .take_while(|_| mailbox.deliver(stray.clone()))
+        .count();
+    assert_eq!(delivered, 256);
+    let ordered = (0..10_000)
+        .take_while(|_| mailbox.order(Order::Drain))
+        .count();
+    assert_eq!(ordered, 16);
+}
+
+#[test]
+fn old_answers_are_thrown_away() {
+    let wake = Arc::new(Wake::new().unwrap());
+    let mailbox = Mailbox::new(Arc::clone(&wake), wake).unwrap();
+    for id in 1..=3 {
+        mailbox.answer(id, Answer::Connections(Vec::new()));
+    }
+    assert!(mailbox.take_answer(3).is_some());
+    assert!(mailbox.take_answer(3).is_none());
+}
+
+#[test]
+fn a_worker_is_on_its_core_before_its_stack_is_made() {
+    for core in core_affinity::get_core_ids().unwrap() {
+        let (sender, receiver) = mpsc::channel();
+        let worker = Lone::start_on(core.id, Idle::Interrupt, move || {
+            sender.send(rustix::thread::sched_getcpu()).unwrap();
+        });
+        assert_eq!(receiver.recv().unwrap(), core.id);
+        worker.stop();
+    }
+}
+
+#[test]
+fn a_core_that_is_not_there_is_told() {
+    let worker = Lone::start_on(1_000, Idle::Interrupt, || ());
+    worker.wait_for(Phase::NotPinned);
+    worker.thread.join().unwrap();
+}
+
+#[test]
+fn a_panic_is_told() {
+    let worker = Lone::start(Idle::Spin, || panic!("on purpose"));
+    worker.wait_for(Phase::Ended);
+    assert!(worker.thread.join().is_err());
+}

@@ -1,0 +1,24 @@
+//! The XDP program and the interface that it sits on: load, configure, attach, detach.
+//!
+//! With `ring/xsk.rs` the only place for `unsafe`, all of it in `sys`. libbpf-rs is used nowhere
+//! else; since its 0.25 cannot force driver or generic mode, `sys` calls libbpf's `bpf_link_create`
+//! itself.
+//!
+//! The order that keeps our segments from the kernel's TCP (its RST would kill the connection):
+//!
+//! 1. [`Device::open`], [`Program::load`], [`Program::attach`]: nothing is ours yet, all passes.
+//! 2. Bind the sockets and fill their rings, then [`Program::set_socket`] for each queue.
+//! 3. [`Program::add_address`], [`Program::add_service`]: from here on it is ours.
+//! 4. At the end [`Program::clear_services`], [`Program::detach`], then close the sockets.
+//!
+//! Nothing is pinned: when the process dies, its link's last descriptor goes, and the program with
+//! it.
+
+mod device;
+mod error;
+mod program;
+mod sys;
+
+pub use device::{Device, DeviceError, GroOff};
+pub use error::XdpError;
+pub use program::{AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program};

@@ -1,0 +1,163 @@
+//! Start, stop, drain, sudden death.
+
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::require_root;
+use crate::support::{Lab, Link, SERVER_IF, SERVER_V4, Server, pause, stream, wait_until};
+
+fn hello(lab: &Lab) -> String {
+    lab.client
+        .shell(10, &format!("curl -sS --max-time 8 http://{SERVER_V4}/"))
+}
+
+#[test]
+fn death_leaves_closed_ports_and_the_next_start_works() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut server = Server::start(&lab.server, &["http:80", "chargen:19"]);
+    assert!(lab.server.xdp_program(SERVER_IF).is_some());
+    let mut client = stream::connect(&lab.client, SERVER_V4, 19).expect("a connection");
+    client.read_exact(&mut [0; 1000]).expect("characters");
+
+    server.signal(Signal::KILL);
+    server.wait(Duration::from_secs(5));
+    lab.assert_clean();
+    assert!(lab.refuses(80), "the kernel answers the port as closed");
+    // The kernel resets what it does not know.
+    let end = std::io::copy(&mut client, &mut std::io::sink());
+    assert!(end.is_err(), "{end:?}");
+
+    let server = Server::start(&lab.server, &["http:80"]);
+    assert_eq!(hello(&lab), "hello, world\n");
+    server.stop();
+    lab.assert_clean();
+}
+
+#[test]
+fn termination_drains_a_download() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut server = Server::start(&lab.server, &["--drain-timeout", "30s", "http:80"]);
+    let download = lab
+        .client
+        .command(60, "curl")
+        .args([
+            "-sS",
+            "--limit-rate",
+            "8M",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{size_download}",
+        ])
+        .arg(format!("http://{SERVER_V4}/bytes/20000000"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("curl is installed");
+    pause(Duration::from_millis(700));
+
+    server.signal(Signal::TERM);
+    assert!(
+        wait_until(Duration::from_secs(2), || lab.refuses(80)),
+        "no new connections"
+    );
+    let download = download.wait_with_output().expect("our child");
+    let stderr = String::from_utf8_lossy(&download.stderr);
+    assert!(
+        download.status.success(),
+        "{} {stderr}\n{}",
+        download.status,
+        server.output()
+    );
+    assert_eq!(String::from_utf8_lossy(&download.stdout), "20000000");
+    let status = server.wait(Duration::from_secs(10));
+    assert!(status.success(), "{status}\n{}", server.output());
+    lab.assert_clean();
+}
+
+#[test]
+fn the_drain_has_an_end() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut server = Server::start(&lab.server, &["--drain-timeout", "1s", "chargen:19"]);
+    let mut client = stream::connect(&lab.client, SERVER_V4, 19).expect("a connection");
+    let reader = std::thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+    pause(Duration::from_millis(200));
+    server.signal(Signal::TERM);
+    pause(Duration::from_millis(500));
+    assert!(server.is_running(), "it drains for a second");
+    let status = server.wait(Duration::from_secs(5));
+    assert!(status.success(), "{status}\n{}", server.output());
+    let end = reader.join().expect("no panic");
+    assert!(
+        end.is_err(),
+        "chargen never ends, so the connection was reset: {end:?}"
+    );
+    lab.assert_clean();
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    for second in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(&lab.server, &["--drain-timeout", "60s", "chargen:19"]);
+        let mut client = stream::connect(&lab.client, SERVER_V4, 19).expect("a connection");
+        let reader = std::thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+        pause(Duration::from_millis(200));
+        server.signal(Signal::TERM);
+        pause(Duration::from_millis(500));
+        assert!(server.is_running(), "it drains");
+        server.signal(second);
+        server.wait(Duration::from_secs(2));
+        drop(reader.join().expect("no panic"));
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn an_idle_server_stops_soon_and_leaves_nothing() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut server = Server::start(&lab.server, &["http:80", "echo:7", "discard:9"]);
+        let control = format!("/run/corelane/{}.sock", server.pid());
+        assert!(std::path::Path::new(&control).exists(), "{control}");
+        server.signal(signal);
+        let status = server.wait(Duration::from_secs(3));
+        assert!(status.success(), "{status}\n{}", server.output());
+        assert!(
+            !std::path::Path::new(&control).exists(),
+            "{control} is left behind"
+        );
+        lab.assert_clean();
+        assert!(lab.refuses(80));
+    }
+}
+
+#[test]
+fn other_ports_stay_with_the_kernel() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let server = Server::start(&lab.server, &["echo:7"]);
+    let listener = lab
+        .server
+        .run(|| std::net::TcpListener::bind((SERVER_V4, 2_222)).expect("a free port"));
+    let client = stream::connect(&lab.client, SERVER_V4, 2_222).expect("the kernel accepts");
+    let (kernel, _) = listener.accept().expect("the connection is there");
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(|| stream::send(&client, 4 << 20));
+        stream::receive(&kernel, 4 << 20).expect("the same octets");
+        sent.join().expect("no panic").expect("sent");
+    });
+    assert!(
+        lab.refuses(2_223),
+        "a closed port is the kernel's to refuse"
+    );
+    server.stop();
+}

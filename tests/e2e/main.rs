@@ -1,0 +1,17 @@
+//! End to end: network namespaces, veth pairs, the real binary, Linux's TCP, real clients.
+//!
+//! One binary, since each links the whole support. All tests here need root; without it they are
+//! skipped aloud.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod hostile;
+mod http;
+mod lifecycle;
+mod queues;
+mod relay;
+mod relayed;
+mod ss;
+mod streams;

@@ -1,0 +1,184 @@
+//! "May use" points downward only (ARCHITECTURE.md): this reads the `use` lines and paths.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each layer and the modules of the crate that it must never name.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    (
+        "time",
+        &[
+            "wire",
+            "ring",
+            "flow_table",
+            "timer_wheel",
+            "tcp",
+            "stack",
+            "services",
+            "xdp",
+            "worker",
+            "server",
+        ],
+    ),
+    (
+        "wire",
+        &[
+            "ring",
+            "flow_table",
+            "timer_wheel",
+            "tcp",
+            "stack",
+            "services",
+            "xdp",
+            "worker",
+            "server",
+        ],
+    ),
+    (
+        "ring",
+        &[
+            "wire",
+            "flow_table",
+            "timer_wheel",
+            "tcp",
+            "stack",
+            "services",
+            "xdp",
+            "worker",
+            "server",
+        ],
+    ),
+    (
+        "flow_table",
+        &[
+            "ring",
+            "timer_wheel",
+            "tcp",
+            "stack",
+            "services",
+            "xdp",
+            "worker",
+            "server",
+        ],
+    ),
+    (
+        "timer_wheel",
+        &[
+            "wire",
+            "ring",
+            "flow_table",
+            "tcp",
+            "stack",
+            "services",
+            "xdp",
+            "worker",
+            "server",
+        ],
+    ),
+    (
+        "tcp",
+        &[
+            "ring",
+            "flow_table",
+            "timer_wheel",
+            "stack",
+            "services",
+            "xdp",
+            "worker",
+            "server",
+        ],
+    ),
+    ("stack", &["services", "xdp", "worker", "server"]),
+    ("services", &["xdp", "worker", "server", "ring::xsk"]),
+    (
+        "xdp",
+        &["ring", "tcp", "stack", "services", "worker", "server"],
+    ),
+    ("worker", &["server", "xdp"]),
+];
+
+#[test]
+fn layers_use_only_what_is_below_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for &(layer, forbidden) in FORBIDDEN {
+        let files = files_of(&src, layer);
+        assert!(!files.is_empty(), "no such layer: {layer}");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                for module in forbidden {
+                    if names(code, module) {
+                        wrong.push(format!("{}:{}: {module}", file.display(), number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "layers that reach upward:\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// `unsafe` is where the design allows it, and nowhere else.
+#[test]
+fn unsafe_code_is_where_it_may_be() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed: Vec<PathBuf> = rust_files(&src)
+        .into_iter()
+        .filter(|file| {
+            fs::read_to_string(file)
+                .unwrap()
+                .contains("allow(unsafe_code")
+        })
+        .map(|file| file.strip_prefix(&src).unwrap().to_owned())
+        .collect();
+    for file in &allowed {
+        let place = file.to_str().unwrap();
+        assert!(
+            place.starts_with("ring/umem")
+                || place.starts_with("ring/xsk")
+                || place.starts_with("xdp"),
+            "{place} allows unsafe code"
+        );
+    }
+}
+
+/// Whether the code names `crate::module` or takes it from a `use crate::{...}`.
+fn names(code: &str, module: &str) -> bool {
+    ["crate::", "super::super::"].iter().any(|root| {
+        code.match_indices(&format!("{root}{module}"))
+            .any(|(at, found)| {
+                !code[at + found.len()..]
+                    .starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_')
+            })
+    })
+}
+
+fn files_of(src: &Path, layer: &str) -> Vec<PathBuf> {
+    let mut files = rust_files(&src.join(layer));
+    let file = src.join(format!("{layer}.rs"));
+    if file.exists() {
+        files.push(file);
+    }
+    files
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -1,0 +1,571 @@
+//! The whole stack over the in-memory network: two of them, joined by a wire, on virtual time.
+
+use corelane::ring::PacketIo;
+use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
+use corelane::stack::{Queue, Service, ServiceId, Socket, Stack, StackConfig};
+use corelane::tcp::{CloseReason, Config};
+use corelane::time::{Duration, Instant};
+use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+
+const SERVER: Address = Address::from_ipv4([198, 18, 0, 1]);
+const CLIENT: Address = Address::from_ipv4([198, 18, 0, 2]);
+const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const PORT: u16 = 7;
+
+/// Sends back what it gets.
+struct Echo;
+
+impl Service for Echo {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        socket.send(data)
+    }
+}
+
+/// Sends `total` octets of a pattern, checks their echo, and closes.
+struct Pattern {
+    total: u64,
+    results: std::sync::mpsc::Sender<(u64, CloseReason)>,
+}
+
+#[derive(Default)]
+struct Progress {
+    sent: u64,
+    echoed: u64,
+}
+
+fn octet(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+}
+
+impl Pattern {
+    fn send(&self, progress: &mut Progress, socket: &mut Socket<'_>) {
+        let left = self.total - progress.sent;
+        let at = &mut progress.sent;
+        socket.send_with(usize::try_from(left).unwrap(), |buffer| {
+            for slot in buffer.iter_mut() {
+                *slot = octet(*at);
+                *at += 1;
+            }
+            buffer.len()
+        });
+        if progress.sent == self.total {
+            socket.shutdown();
+        }
+    }
+}
+
+impl Service for Pattern {
+    type Connection = Progress;
+
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> Progress {
+        let mut progress = Progress::default();
+        self.send(&mut progress, socket);
+        progress
+    }
+
+    fn on_data(&mut self, progress: &mut Progress, _: &mut Socket<'_>, data: &[u8]) -> usize {
+        for &value in data {
+            assert_eq!(value, octet(progress.echoed), "octet {}", progress.echoed);
+            progress.echoed += 1;
+        }
+        data.len()
+    }
+
+    fn on_writable(&mut self, progress: &mut Progress, socket: &mut Socket<'_>) {
+        self.send(progress, socket);
+    }
+
+    fn on_close(&mut self, progress: Progress, reason: CloseReason) {
+        self.results.send((progress.echoed, reason)).unwrap();
+    }
+}
+
+/// A server and a client on one wire.
+struct World {
+    now: Instant,
+    server: Stack<SimDevice>,
+    client: Stack<SimDevice>,
+    wire: Wire,
+    service: ServiceId,
+    results: std::sync::mpsc::Receiver<(u64, CloseReason)>,
+}
+
+fn stack(mac: MacAddr, device: &SimConfig, tcp: &Config) -> Stack<SimDevice> {
+    stack_with(mac, device, tcp, 0)
+}
+
+fn stack_with(
+    mac: MacAddr,
+    device: &SimConfig,
+    tcp: &Config,
+    other_workers: usize,
+) -> Stack<SimDevice> {
+    let config = StackConfig {
+        tcp: tcp.clone(),
+        max_connections: 10_000,
+        secret: [mac.0[5]; 32],
+        hash_key: [1, 2],
+        other_workers,
+    };
+    let queue = Queue {
+        io: SimDevice::new(device).unwrap(),
+        id: 0,
+        mac,
+        mtu: 1500,
+        checksums: ChecksumPolicy::Full,
+    };
+    Stack::new(config, vec![queue], Instant::from_millis(1))
+}
+
+impl World {
+    fn new(impairment: Impairment, seed: u64, total: u64) -> Self {
+        Self::with(
+            impairment,
+            seed,
+            total,
+            &SimConfig::default(),
+            &Config::default(),
+        )
+    }
+
+    fn with(
+        impairment: Impairment,
+        seed: u64,
+        total: u64,
+        device: &SimConfig,
+        tcp: &Config,
+    ) -> Self {
+        let (sender, results) = std::sync::mpsc::channel();
+        let mut server = stack(SERVER_MAC, device, tcp);
+        server.listen(&[SERVER], PORT, Echo);
+        let mut client = stack(CLIENT_MAC, device, tcp);
+        let service = client.host(Pattern {
+            total,
+            results: sender,
+        });
+        let wire = Wire::new(impairment, seed);
+        Self {
+            now: Instant::from_millis(1),
+            server,
+            client,
+            wire,
+            service,
+            results,
+        }
+    }
+
+    fn connect(&mut self, local_port: u16) {
+        let key = FlowKey {
+            local: CLIENT,
+            remote: SERVER,
+            local_port,
+            remote_port: PORT,
+        };
+        let link = Link {
+            local: CLIENT_MAC,
+            remote: SERVER_MAC,
+            vlan: None,
+        };
+        self.client
+            .connect(self.now, key, link, 0, self.service)
+            .unwrap();
+    }
+
+    /// One turn of both; then time jumps to whatever comes next.
+    fn step(&mut self) -> bool {
+        let a = self.client.turn(self.now);
+        let b = self.server.turn(self.now);
+        let client = &mut self.client.queues_mut().next().unwrap().io;
+        let server = &mut self.server.queues_mut().next().unwrap().io;
+        self.wire.step(self.now, client, server);
+        if a.frames + b.frames > 0 || client.rx_pending() + server.rx_pending() > 0 {
+            self.now += Duration::from_micros(1);
+            return true;
+        }
+        let next = [a.deadline, b.deadline, self.wire.next_event()]
+            .into_iter()
+            .flatten()
+            .min();
+        match next {
+            Some(next) => {
+                self.now = self.now.max(next);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn run_until_closed(&mut self, connections: usize, limit: Duration) {
+        let end = self.now + limit;
+        let mut closed = 0;
+        while self.server.live_connections() + self.client.live_connections() > 0 {
+            assert!(self.now < end, "{}", self.report());
+            assert!(self.step(), "stuck: {}", self.report());
+        }
+        while let Ok((echoed, reason)) = self.results.try_recv() {
+            assert_eq!(reason, CloseReason::Finished);
+            assert!(echoed > 0);
+            closed += 1;
+        }
+        assert_eq!(closed, connections);
+        assert!(self.client.is_quiet() && self.server.is_quiet());
+    }
+
+    fn report(&self) -> String {
+        let describe = |stack: &Stack<SimDevice>| {
+            let mut lines = String::new();
+            for connection in stack.connections(self.now).iter().take(8) {
+                lines += &format!(
+                    "  {} {} {:?}\n",
+                    connection.local, connection.remote, connection.info
+                );
+            }
+            let counters = stack.counters();
+            let nonzero: Vec<_> = counters.stack.into_iter().filter(|&(_, n)| n > 0).collect();
+            let free: Vec<_> = stack.queues().map(|queue| queue.io.free_frames()).collect();
+            format!(
+                "{lines}  {nonzero:?}\n  free frames {free:?} {:?}",
+                counters.queues
+            )
+        };
+        format!(
+            "at {}\nclient\n{}\nserver\n{}",
+            self.now,
+            describe(&self.client),
+            describe(&self.server)
+        )
+    }
+}
+
+#[test]
+fn an_echo_over_a_perfect_wire() {
+    let mut world = World::new(Impairment::default(), 1, 1_000_000);
+    world.connect(40_000);
+    world.run_until_closed(1, Duration::from_secs(10));
+    let retransmitted = world.server.counters().stack;
+    let count = retransmitted
+        .iter()
+        .find(|(name, _)| *name == "retrans_segs")
+        .unwrap()
+        .1;
+    assert_eq!(count, 0, "nothing was lost: {}", world.report());
+}
+
+#[test]
+fn many_connections_at_once() {
+    let mut world = World::new(Impairment::default(), 1, 20_000);
+    for i in 0..500 {
+        world.connect(10_000 + i);
+    }
+    world.run_until_closed(500, Duration::from_secs(60));
+}
+
+#[test]
+fn echoes_survive_a_bad_network() {
+    for seed in 0..40 {
+        let impairment = Impairment {
+            delay: Duration::from_millis(5),
+            jitter: Duration::from_millis(1),
+            loss: 20_000,
+            duplicate: 10_000,
+            reorder: 10_000,
+            corrupt: 5_000,
+            ..Impairment::default()
+        };
+        let mut world = World::new(impairment, seed, 200_000);
+        for i in 0..4 {
+            world.connect(10_000 + i);
+        }
+        world.run_until_closed(4, Duration::from_secs(900));
+    }
+}
+
+#[test]
+fn a_handful_of_frames_is_enough() {
+    let device = SimConfig {
+        rx_frames: 32,
+        tx_frames: 16,
+        rx_ring: 16,
+        tx_ring: 16,
+        ..SimConfig::default()
+    };
+    let mut world = World::with(
+        Impairment {
+            delay: Duration::from_micros(50),
+            ..Impairment::default()
+        },
+        3,
+        50_000,
+        &device,
+        &Config::default(),
+    );
+    for i in 0..40 {
+        world.connect(10_000 + i);
+    }
+    world.run_until_closed(40, Duration::from_secs(900));
+}
+
+/// Two workers of one device and a client whose frames the test steers by hand.
+struct TwoWorkers {
+    now: Instant,
+    workers: [Stack<SimDevice>; 2],
+    client: Stack<SimDevice>,
+    service: ServiceId,
+    results: std::sync::mpsc::Receiver<(u64, CloseReason)>,
+}
+
+impl TwoWorkers {
+    fn new(total: u64) -> Self {
+        let (sender, results) = std::sync::mpsc::channel();
+        let (device, tcp) = (SimConfig::default(), Config::default());
+        let worker = || {
+            let mut worker = stack_with(SERVER_MAC, &device, &tcp, 1);
+            worker.listen(&[SERVER], PORT, Echo);
+            worker
+        };
+        let mut client = stack(CLIENT_MAC, &device, &tcp);
+        let service = client.host(Pattern {
+            total,
+            results: sender,
+        });
+        let now = Instant::from_millis(1);
+        Self {
+            now,
+            workers: [worker(), worker()],
+            client,
+            service,
+            results,
+        }
+    }
+
+    /// One turn of all; the client's frames go to the worker that `steer` names for each.
+    fn step(&mut self, mut steer: impl FnMut() -> usize) {
+        self.now += Duration::from_micros(10);
+        self.client.turn(self.now);
+        let mut sent: Vec<Vec<u8>> = Vec::new();
+        io(&mut self.client).take_sent(|frame| sent.push(frame.to_vec()));
+        for frame in sent.drain(..) {
+            assert!(io(&mut self.workers[steer()]).receive(&frame));
+        }
+        for index in [0, 1] {
+            self.workers[index].turn(self.now);
+            let strays: Vec<_> = self.workers[index].take_strays().collect();
+            for stray in strays {
+                self.workers[1 - index].handle_stray(self.now, stray);
+            }
+        }
+        for worker in &mut self.workers {
+            worker.turn(self.now);
+            io(worker).take_sent(|frame| sent.push(frame.to_vec()));
+        }
+        for frame in sent {
+            assert!(io(&mut self.client).receive(&frame));
+        }
+    }
+
+    fn connect(&mut self) {
+        let key = FlowKey {
+            local: CLIENT,
+            remote: SERVER,
+            local_port: 40_000,
+            remote_port: PORT,
+        };
+        let link = Link {
+            local: CLIENT_MAC,
+            remote: SERVER_MAC,
+            vlan: None,
+        };
+        self.client
+            .connect(self.now, key, link, 0, self.service)
+            .unwrap();
+    }
+}
+
+fn io(stack: &mut Stack<SimDevice>) -> &mut SimDevice {
+    &mut stack.queues_mut().next().unwrap().io
+}
+
+fn count(stack: &Stack<SimDevice>, name: &str) -> u64 {
+    let counters = stack.counters().stack;
+    counters
+        .into_iter()
+        .find(|&(counter, _)| counter == name)
+        .unwrap()
+        .1
+}
+
+#[test]
+fn segments_that_reach_the_wrong_worker_find_the_right_one() {
+    let mut world = TwoWorkers::new(300_000);
+    world.connect();
+    let mut turn = 0;
+    for _ in 0..20_000 {
+        world.step(|| {
+            // The SYN decides for worker 0; afterwards the hash is all over the place.
+            turn += 1;
+            usize::from(turn > 1 && turn % 3 != 0)
+        });
+        if let Ok(result) = world.results.try_recv() {
+            assert_eq!(result, (300_000, CloseReason::Finished));
+            assert!(count(&world.workers[1], "stray_passed_on") > 100);
+            assert!(count(&world.workers[0], "stray_taken") > 100);
+            assert_eq!(count(&world.workers[1], "passive_opens"), 0);
+            assert_eq!(count(&world.workers[0], "out_rsts"), 0);
+            return;
+        }
+    }
+    panic!("never finished");
+}
+
+#[test]
+fn only_the_last_worker_resets_a_stranger() {
+    let mut world = TwoWorkers::new(10_000_000);
+    world.connect();
+    for _ in 0..10 {
+        world.step(|| 0);
+    }
+    assert_eq!(world.workers[0].live_connections(), 1);
+    // The server has lost its memory: what the client sends next is nobody's.
+    let forgetful = TwoWorkers::new(1_000);
+    world.workers = forgetful.workers;
+    for _ in 0..100 {
+        world.step(|| 0);
+        if let Ok((_, reason)) = world.results.try_recv() {
+            assert_eq!(reason, CloseReason::Reset);
+            assert_eq!(count(&world.workers[0], "no_connection"), 0);
+            assert!(count(&world.workers[1], "no_connection") > 0);
+            return;
+        }
+        world.now += Duration::from_millis(100);
+    }
+    panic!("the client was never told");
+}
+
+#[test]
+fn a_closed_port_is_refused_at_once() {
+    let mut world = World::new(Impairment::default(), 1, 100);
+    let key = FlowKey {
+        local: CLIENT,
+        remote: SERVER,
+        local_port: 1_000,
+        remote_port: PORT + 1,
+    };
+    let link = Link {
+        local: CLIENT_MAC,
+        remote: SERVER_MAC,
+        vlan: None,
+    };
+    world
+        .client
+        .connect(world.now, key, link, 0, world.service)
+        .unwrap();
+    while world.client.live_connections() > 0 {
+        assert!(world.step(), "{}", world.report());
+    }
+    assert!(world.now < Instant::from_millis(10), "no timer was needed");
+    assert_eq!(count(&world.client, "attempt_fails"), 1);
+}
+
+#[test]
+fn draining_refuses_the_new_and_closes_the_idle() {
+    // The client never closes by itself: its octets do not all come back.
+    let mut world = World::new(Impairment::default(), 1, 5_000);
+    world.server = stack(SERVER_MAC, &SimConfig::default(), &Config::default());
+    world.server.listen(&[SERVER], PORT, Silent);
+    world.connect(1_000);
+    for _ in 0..200 {
+        world.step();
+    }
+    assert_eq!(world.server.live_connections(), 1, "{}", world.report());
+    world.server.drain(world.now);
+    world.connect(1_001);
+    for _ in 0..200 {
+        world.step();
+    }
+    assert_eq!(count(&world.server, "draining"), 1);
+    assert_eq!(world.server.live_connections(), 0, "{}", world.report());
+}
+
+#[test]
+fn aborting_resets_every_peer() {
+    let mut world = World::new(Impairment::default(), 1, 100_000_000);
+    for port in 0..10 {
+        world.connect(1_000 + port);
+    }
+    for _ in 0..300 {
+        world.step();
+    }
+    assert_eq!(world.server.live_connections(), 10);
+    world.server.abort_all(world.now);
+    for _ in 0..100 {
+        world.step();
+    }
+    assert!(
+        world.server.is_quiet() && world.client.is_quiet(),
+        "{}",
+        world.report()
+    );
+    let reasons: Vec<_> = world.results.try_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, [CloseReason::Reset; 10]);
+}
+
+#[test]
+fn a_service_that_does_not_read_closes_the_window_and_loses_nothing() {
+    let mut world = World::new(Impairment::default(), 1, 3_000_000);
+    world.server = stack(SERVER_MAC, &SimConfig::default(), &Config::default());
+    world.server.listen(
+        &[SERVER],
+        PORT,
+        Reluctant {
+            stop: Instant::from_millis(5_000),
+        },
+    );
+    world.connect(1_000);
+    while world.now < Instant::from_millis(4_000) {
+        world.step();
+    }
+    let connections = world.server.connections(world.now);
+    // The window's unit is 16 octets here.
+    let limit = Config::default().receive_buffer;
+    assert!((limit..limit + 16).contains(&connections[0].info.receive_queue));
+    world.run_until_closed(1, Duration::from_secs(600));
+}
+
+/// Reads everything, says nothing.
+struct Silent;
+
+impl Service for Silent {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
+}
+
+/// Echoes, but not before `stop` has come.
+struct Reluctant {
+    stop: Instant,
+}
+
+impl Service for Reluctant {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        if socket.now() < self.stop {
+            0
+        } else {
+            socket.send(data)
+        }
+    }
+}

@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * Which frames are ours: TCP to a service or to a client port of ours, its fragments, and ICMP
+ * errors about it go to the AF_XDP socket of the queue. Everything else goes to the kernel.
+ *
+ * The rule behind every odd branch: no segment to a port of ours may reach the kernel's TCP, whose
+ * RST would kill the connection. What the kernel drops by itself may pass or be dropped. So:
+ *
+ *  - Ports decide, whatever else is wrong with the segment: user space judges it and counts.
+ *  - A frame to a served address whose ports cannot be found is dropped.
+ *  - TCP's ports are always in the fragment at offset 0 (RFC 791: offsets count eight octets;
+ *    RFC 8200 section 4.5 wants the whole header chain there, and the kernel insists). No such
+ *    fragment with a port of ours passes, so the kernel can never reassemble a segment of ours,
+ *    whatever later fragments it sees.
+ *  - AH under IPv4, ESP and tunnels are the kernel's.
+ *
+ * Written for the verifier of Linux 6.1.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "corelane.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, CORELANE_DEFAULT_QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORELANE_MAX_SERVICES);
+	__type(key, struct corelane_service);
+	__type(value, __u32);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CORELANE_MAX_ADDRESSES);
+	__type(key, struct corelane_address);
+	__type(value, struct corelane_client_ports);
+} addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct corelane_settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CORELANE_MAX_DATAGRAMS);
+	__type(key, struct corelane_datagram);
+	__type(value, __u32);
+} kernel_datagrams SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CORELANE_COUNTERS);
+	__type(key, __u32); /* enum corelane_counter */
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Extension headers followed under IPv6: one of each kind that RFC 8200 section 4.1 lists, and one
+ * to spare. */
+#define MAX_EXTENSIONS 6
+/* No header that we look for starts behind this: 22 octets of Ethernet, 40 of IPv6, six extensions
+ * of at most 2048. Tells the verifier a bound, and all paths the same one. */
+#define OFFSET_MASK 0x3fff
+
+#define VLAN_ID_MASK 0x0fff
+#define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_OFFSET_MASK 0x1fff
+#define IPV6_MORE_FRAGMENTS 0x0001
+#define IPV6_OFFSET_MASK 0xfff8
+
+/* What goes behind the Ethernet header. */
+struct link {
+	__be16 protocol;
+	__u16 offset; /* of the network header */
+	bool unserved_tags; /* more than one 802.1Q tag: not what user space reads */
+	bool priority_tags; /* every tag has VLAN 0: the kernel takes the frame as untagged */
+};
+
+enum fragment {
+	WHOLE,
+	FIRST_FRAGMENT,
+	LATER_FRAGMENT,
+};
+
+/* What the IP headers say. */
+struct packet {
+	struct corelane_address source;
+	struct corelane_address destination;
+	__u32 offset; /* of the upper-layer header */
+	__u32 end; /* where the IP header says that the packet ends */
+	__be32 id; /* of a fragment */
+	__u8 protocol; /* of the upper layer; of a later fragment, the header that it starts with */
+	__u8 fragment;
+	bool hidden; /* a fragmented IPv6 packet starts with a header before its upper layer */
+};
+
+struct vlan_tag {
+	__be16 control;
+	__be16 protocol;
+};
+
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+/* The start of every IPv6 extension header; a fragment header's other fields. */
+struct extension {
+	__u8 next;
+	__u8 length;
+	__be16 fragment_offset;
+	__be32 id;
+};
+
+struct icmp {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 rest;
+};
+
+static __always_inline int count(__u32 counter, int verdict)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		*value += 1;
+	return verdict;
+}
+
+/* Copies `size` octets at `offset`: from the first buffer, where they nearly always are, or from
+ * wherever a driver that splits headers has put them. Fails behind the frame's end. */
+static __always_inline bool load(struct xdp_md *ctx, __u32 offset, void *to, const __u32 size)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	void *from;
+
+	offset &= OFFSET_MASK;
+	from = data + offset;
+	if (from + size <= data_end) {
+		/* Without the hint clang copies octet by octet. */
+		__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
+		return true;
+	}
+	return bpf_xdp_load_bytes(ctx, offset, to, size) == 0;
+}
+
+static __always_inline bool is_same_mac(const __u16 *a, const __u16 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
+static __always_inline void map_ipv4(struct corelane_address *to, __be32 address)
+{
+	to->words[0] = 0;
+	to->words[1] = 0;
+	to->words[2] = bpf_htonl(0xffff);
+	to->words[3] = address;
+}
+
+/* Whether an IPv6 header carries an address that we use for IPv4. None belongs on a wire. */
+static __always_inline bool is_mapped(const struct corelane_address *address)
+{
+	return !address->words[0] && !address->words[1] &&
+	       address->words[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_client_port(const struct corelane_client_ports *range, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return number >= range->first && number <= range->last;
+}
+
+static __always_inline bool is_service(const struct corelane_address *address, __be16 port)
+{
+	struct corelane_service key = {
+		.address = *address,
+		.port = port,
+	};
+
+	return bpf_map_lookup_elem(&services, &key) != NULL;
+}
+
+static __always_inline bool is_served(const struct corelane_address *address)
+{
+	return bpf_map_lookup_elem(&addresses, address) != NULL;
+}
+
+/* Headers from which the ports cannot be found. */
+static __always_inline int malformed(const struct packet *packet)
+{
+	if (is_served(&packet->destination))
+		return count(CORELANE_DROPPED_MALFORMED, XDP_DROP);
+	return count(CORELANE_PASSED_MALFORMED, XDP_PASS);
+}
+
+/* To the socket of this queue. A missing one is a drop: the kernel must not see what is ours. */
+static __always_inline int redirect(struct xdp_md *ctx, const struct link *link, __u32 counter)
+{
+	long verdict;
+
+	if (link->unserved_tags)
+		return count(CORELANE_DROPPED_MALFORMED, XDP_DROP);
+	verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
+	if (verdict != XDP_REDIRECT)
+		return count(CORELANE_DROPPED_NO_SOCKET, XDP_DROP);
+	return count(counter, XDP_REDIRECT);
+}
+
+static __always_inline bool is_vlan(__be16 protocol)
+{
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
+/* Reads up to two VLAN tags. */
+static __always_inline bool parse_tags(struct xdp_md *ctx, struct link *link)
+{
+	struct vlan_tag tag;
+
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		if (!is_vlan(link->protocol))
+			return true;
+		if (i > 0 || link->protocol == bpf_htons(ETH_P_8021AD))
+			link->unserved_tags = true;
+		if (!load(ctx, link->offset, &tag, sizeof(tag)))
+			return false;
+		if (tag.control & bpf_htons(VLAN_ID_MASK))
+			link->priority_tags = false;
+		link->protocol = tag.protocol;
+		link->offset += sizeof(tag);
+	}
+	return true;
+}
+
+static __always_inline bool parse_ipv4(struct xdp_md *ctx, __u32 offset, struct packet *packet)
+{
+	__u16 fragment;
+	struct iphdr ip;
+
+	if (!load(ctx, offset, &ip, sizeof(ip)))
+		return false;
+	map_ipv4(&packet->source, ip.saddr);
+	map_ipv4(&packet->destination, ip.daddr);
+	packet->protocol = ip.protocol;
+	packet->id = ip.id;
+	packet->offset = offset + ip.ihl * 4;
+	packet->end = offset + bpf_ntohs(ip.tot_len);
+	fragment = bpf_ntohs(ip.frag_off);
+	if (fragment & IPV4_OFFSET_MASK)
+		packet->fragment = LATER_FRAGMENT;
+	else if (fragment & IPV4_MORE_FRAGMENTS)
+		packet->fragment = FIRST_FRAGMENT;
+	return ip.version == 4 && ip.ihl >= 5;
+}
+
+static __always_inline bool is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+	       protocol == IPPROTO_FRAGMENT || protocol == IPPROTO_DSTOPTS ||
+	       protocol == IPPROTO_AH;
+}
+
+static __always_inline __u32 extension_length(__u8 protocol, const struct extension *extension)
+{
+	if (protocol == IPPROTO_FRAGMENT)
+		return sizeof(*extension);
+	if (protocol == IPPROTO_AH) /* RFC 4302 section 2.2 */
+		return (extension->length + 2) * 4;
+	return (extension->length + 1) * 8;
+}
+
+/* Follows the chain behind an IPv6 header to its upper layer, or to the end of what a later
+ * fragment shows of it. A chain that is longer than we follow leaves an extension as protocol. */
+static __always_inline bool parse_extensions(struct xdp_md *ctx, struct packet *packet)
+{
+	__u32 offset = packet->offset;
+	struct extension extension;
+
+#pragma unroll
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		__u8 protocol = packet->protocol;
+		__u16 fragment;
+
+		if (!is_extension(protocol))
+			break;
+		/* Rare, so one call instead of two paths for the verifier to follow. */
+		if (bpf_xdp_load_bytes(ctx, offset, &extension, sizeof(extension)))
+			return false;
+		packet->protocol = extension.next;
+		offset = (offset + extension_length(protocol, &extension)) & OFFSET_MASK;
+		packet->offset = offset;
+		if (protocol != IPPROTO_FRAGMENT)
+			continue;
+		/* Offset 0 without more to come is a whole packet (RFC 6946). */
+		fragment = bpf_ntohs(extension.fragment_offset);
+		if (!(fragment & (IPV6_OFFSET_MASK | IPV6_MORE_FRAGMENTS)))
+			continue;
+		if (packet->fragment == WHOLE) {
+			packet->id = extension.id;
+			packet->hidden = is_extension(extension.next);
+		}
+		packet->fragment = FIRST_FRAGMENT;
+		if (fragment & IPV6_OFFSET_MASK) {
+			packet->fragment = LATER_FRAGMENT;
+			break;
+		}
+	}
+	return true;
+}
+
+static __always_inline bool parse_ipv6(struct xdp_md *ctx, __u32 offset, struct packet *packet)
+{
+	struct ipv6hdr ip;
+
+	if (!load(ctx, offset, &ip, sizeof(ip)))
+		return false;
+	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &ip.daddr, sizeof(packet->destination));
+	/* Such an address is no key of ours: the packet must not find an IPv4 service by it. */
+	if (is_mapped(&packet->destination)) {
+		__builtin_memset(&packet->destination, 0, sizeof(packet->destination));
+		return false;
+	}
+	packet->protocol = ip.nexthdr;
+	packet->offset = offset + sizeof(ip);
+	packet->end = packet->offset + bpf_ntohs(ip.payload_len);
+	/* A jumbogram's length is elsewhere (RFC 2675); it ends where the frame ends. */
+	if (!ip.payload_len)
+		packet->end = ~0U;
+	if (ip.version != 6)
+		return false;
+	return parse_extensions(ctx, packet);
+}
+
+static __always_inline bool load_ports(struct xdp_md *ctx, const struct packet *packet,
+				       struct ports *ports)
+{
+	return packet->offset + sizeof(*ports) <= packet->end &&
+	       load(ctx, packet->offset, ports, sizeof(*ports));
+}
+
+static __always_inline void datagram_key(const struct packet *packet,
+					 struct corelane_datagram *key)
+{
+	key->source = packet->source;
+	key->destination = packet->destination;
+	key->id = packet->id;
+}
+
+/* A first fragment that goes to the kernel takes the rest of its datagram along. */
+static __always_inline int pass_first_fragment(const struct packet *packet)
+{
+	struct corelane_datagram key;
+	__u32 mark = 1;
+
+	datagram_key(packet, &key);
+	bpf_map_update_elem(&kernel_datagrams, &key, &mark, BPF_ANY);
+	return count(CORELANE_PASSED_FRAGMENT, XDP_PASS);
+}
+
+/* A first fragment of ours. Its number may have been the kernel's before. */
+static __always_inline int redirect_first_fragment(struct xdp_md *ctx, const struct link *link,
+						   const struct packet *packet)
+{
+	struct corelane_datagram key;
+
+	datagram_key(packet, &key);
+	bpf_map_delete_elem(&kernel_datagrams, &key);
+	return redirect(ctx, link, CORELANE_REDIRECTED_FRAGMENT);
+}
+
+/* A fragment without ports goes where its first went, and to us if that is not known. */
+static __always_inline int judge_later_fragment(struct xdp_md *ctx, const struct link *link,
+						const struct packet *packet)
+{
+	struct corelane_datagram key;
+
+	if (!is_served(&packet->destination))
+		return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
+	datagram_key(packet, &key);
+	if (bpf_map_lookup_elem(&kernel_datagrams, &key))
+		return count(CORELANE_PASSED_FRAGMENT, XDP_PASS);
+	return redirect(ctx, link, CORELANE_REDIRECTED_FRAGMENT);
+}
+
+static __always_inline int judge_tcp(struct xdp_md *ctx, const struct link *link,
+				     const struct packet *packet)
+{
+	bool first = packet->fragment == FIRST_FRAGMENT;
+	struct corelane_client_ports *range;
+	struct ports ports;
+
+	if (!load_ports(ctx, packet, &ports)) {
+		if (!is_served(&packet->destination))
+			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
+		return count(first ? CORELANE_DROPPED_TINY_FRAGMENT : CORELANE_DROPPED_MALFORMED,
+			     XDP_DROP);
+	}
+	/* The usual case first: one look-up. */
+	if (!is_service(&packet->destination, ports.destination)) {
+		range = bpf_map_lookup_elem(&addresses, &packet->destination);
+		if (!range)
+			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
+		if (!is_client_port(range, ports.destination))
+			return first ? pass_first_fragment(packet) :
+				       count(CORELANE_PASSED_OTHER_PORT, XDP_PASS);
+	}
+	if (first)
+		return redirect_first_fragment(ctx, link, packet);
+	return redirect(ctx, link, CORELANE_REDIRECTED_TCP);
+}
+
+/* The source of a TCP segment that an ICMP error quotes: we sent it if that is a port of ours. We
+ * send no fragments and no IPv6 extensions, so a quotation with either is not ours. */
+static __always_inline bool parse_quotation(struct xdp_md *ctx, __u32 offset, bool ipv6,
+					    struct corelane_address *source, __be16 *port)
+{
+	struct ports ports;
+
+	if (ipv6) {
+		struct ipv6hdr ip;
+
+		if (!load(ctx, offset, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
+			return false;
+		__builtin_memcpy(source, &ip.saddr, sizeof(*source));
+		if (is_mapped(source))
+			return false;
+		offset += sizeof(ip);
+	} else {
+		struct iphdr ip;
+
+		if (!load(ctx, offset, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP ||
+		    ip.ihl < 5 || ip.frag_off & bpf_htons(IPV4_OFFSET_MASK))
+			return false;
+		map_ipv4(source, ip.saddr);
+		offset += ip.ihl * 4;
+	}
+	if (!load(ctx, offset, &ports, sizeof(ports)))
+		return false;
+	*port = ports.source;
+	return true;
+}
+
+/* Destination unreachable, source quench, time exceeded, parameter problem (RFC 792); destination
+ * unreachable, packet too big, time exceeded, parameter problem (RFC 4443). */
+static __always_inline bool is_error(__u8 type, bool ipv6)
+{
+	if (ipv6)
+		return type >= 1 && type <= 4;
+	return type == 3 || type == 4 || type == 11 || type == 12;
+}
+
+static __always_inline int judge_icmp(struct xdp_md *ctx, const struct link *link,
+				      const struct packet *packet, bool ipv6)
+{
+	struct corelane_client_ports *range;
+	struct corelane_address source;
+	struct icmp icmp;
+	__be16 port;
+
+	if (packet->fragment != WHOLE || !load(ctx, packet->offset, &icmp, sizeof(icmp)) ||
+	    !is_error(icmp.type, ipv6) ||
+	    !parse_quotation(ctx, packet->offset + sizeof(icmp), ipv6, &source, &port))
+		return count(CORELANE_PASSED_ICMP, XDP_PASS);
+	range = bpf_map_lookup_elem(&addresses, &source);
+	if (range && (is_client_port(range, port) || is_service(&source, port)))
+		return redirect(ctx, link, CORELANE_REDIRECTED_ICMP);
+	return count(CORELANE_PASSED_ICMP, XDP_PASS);
+}
+
+static __always_inline int judge_ipv4(struct xdp_md *ctx, const struct link *link)
+{
+	struct packet packet = {};
+
+	if (!parse_ipv4(ctx, link->offset, &packet))
+		return malformed(&packet);
+	if (packet.protocol == IPPROTO_ICMP)
+		return judge_icmp(ctx, link, &packet, false);
+	if (packet.protocol != IPPROTO_TCP)
+		return count(CORELANE_PASSED_OTHER_PROTOCOL, XDP_PASS);
+	if (packet.fragment == LATER_FRAGMENT)
+		return judge_later_fragment(ctx, link, &packet);
+	return judge_tcp(ctx, link, &packet);
+}
+
+static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct link *link)
+{
+	struct packet packet = {};
+
+	if (!parse_ipv6(ctx, link->offset, &packet)) {
+		if (packet.fragment == FIRST_FRAGMENT && is_served(&packet.destination))
+			return count(CORELANE_DROPPED_TINY_FRAGMENT, XDP_DROP);
+		return malformed(&packet);
+	}
+	if (packet.fragment == LATER_FRAGMENT) {
+		/* Of its protocol it says only what the first fragment started with. */
+		if (packet.protocol == IPPROTO_TCP || is_extension(packet.protocol))
+			return judge_later_fragment(ctx, link, &packet);
+		return count(CORELANE_PASSED_OTHER_PROTOCOL, XDP_PASS);
+	}
+	if (is_extension(packet.protocol)) {
+		if (is_served(&packet.destination))
+			return count(CORELANE_DROPPED_HEADER_CHAIN, XDP_DROP);
+		return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
+	}
+	if (packet.protocol == IPPROTO_TCP)
+		return judge_tcp(ctx, link, &packet);
+	if (packet.protocol == IPPROTO_ICMPV6 && packet.fragment == WHOLE)
+		return judge_icmp(ctx, link, &packet, true);
+	/* The fragments that follow will not show that they are not TCP. */
+	if (packet.fragment == FIRST_FRAGMENT && packet.hidden && is_served(&packet.destination))
+		return pass_first_fragment(&packet);
+	return count(CORELANE_PASSED_OTHER_PROTOCOL, XDP_PASS);
+}
+
+SEC("xdp.frags")
+int corelane(struct xdp_md *ctx)
+{
+	struct link link = { .offset = ETH_HLEN, .priority_tags = true };
+	struct corelane_settings *own;
+	struct ethhdr ethernet;
+	__u32 zero = 0;
+
+	own = bpf_map_lookup_elem(&settings, &zero);
+	if (!own || !load(ctx, 0, &ethernet, sizeof(ethernet)))
+		return count(CORELANE_PASSED_NOT_IP, XDP_PASS);
+	if (!is_same_mac((__u16 *)ethernet.h_dest, own->mac))
+		return count(CORELANE_PASSED_OTHER_MAC, XDP_PASS);
+	link.protocol = ethernet.h_proto;
+	if (!parse_tags(ctx, &link))
+		return count(CORELANE_PASSED_MALFORMED, XDP_PASS);
+	if (link.unserved_tags && !link.priority_tags)
+		return count(CORELANE_PASSED_VLAN, XDP_PASS);
+	if (link.protocol == bpf_htons(ETH_P_IP))
+		return judge_ipv4(ctx, &link);
+	if (link.protocol == bpf_htons(ETH_P_IPV6))
+		return judge_ipv6(ctx, &link);
+	/* The kernel takes priority tags off, however many there are. */
+	if (is_vlan(link.protocol))
+		return count(CORELANE_DROPPED_MALFORMED, XDP_DROP);
+	return count(CORELANE_PASSED_NOT_IP, XDP_PASS);
+}

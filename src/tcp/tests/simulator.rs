@@ -256,6 +256,7 @@ impl Simulator {
         let core = |chance: &mut Chance| {
             let config = Config {
                 receive_buffer: 1_000 << chance.below(10),
+                receive_memory: 2_048 * (4 + chance.below(200) as usize),
                 send_buffers: 4 << chance.below(6),
                 sack: chance.percent(80),
                 timestamps: chance.percent(70),

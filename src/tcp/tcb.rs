@@ -183,6 +183,8 @@ pub struct Tcb {
     pub(super) controller: AnyController,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
+    /// When a segment without text was last challenged.
+    pub(super) challenged_at: Instant,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,
     /// Zero-window probes since the window closed: their back-off.
@@ -243,6 +245,7 @@ impl Tcb {
             recovery: Recovery::new(iss),
             controller: AnyController::new(config.congestion, smss),
             sent_at: Instant::ZERO,
+            challenged_at: Instant::ZERO,
             keepalive: config.keepalive,
             keepalive_probes: 0,
             window_probes: 0,

@@ -226,3 +226,56 @@ fn nothing_from_the_network_breaks_a_connection() {
         );
     }
 }
+
+/// The same against what has no connection yet, or none any more.
+#[test]
+fn nothing_from_the_network_breaks_what_is_half_open_or_waits() {
+    let mut opened = 0;
+    for seed in seeds(20 * SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "hostile",
+        };
+        let mut chance = Chance::new(seed);
+        let mut setup = Setup::with_options();
+        setup.irs = chance.next() as u32;
+        setup.syn.mss = chance.percent(80).then(|| chance.next() as u16);
+        setup.syn.window_scale = chance.percent(80).then(|| chance.next() as u8);
+        setup.path_mss = 536 + chance.below(9_000) as u16;
+        let half = setup.clone().half_open();
+        let ack = half.third_ack();
+        let header = Header {
+            seq: near(&mut chance, Seq(ack.seq), Seq(setup.irs)),
+            ack: near(&mut chance, Seq(ack.ack), Seq(half.syn_ack.seq)),
+            flags: Flags(chance.next() as u8),
+            window: chance.next() as u16,
+            ..ack
+        };
+        let mut half = half;
+        if matches!(half.handle(&header), SynVerdict::Opens(_)) {
+            let text = octets(chance.below(3_000) as usize);
+            let mut t = half.open(&header, &text);
+            check(&t);
+            t.poll();
+            check(&t);
+            opened += u32::from(t.state() == State::Established);
+            let mut wait = t.tcb.time_wait(&t.core, t.now);
+            for _ in 0..10 {
+                let header = forge(&t, &mut chance);
+                let mut cx = Context {
+                    now: t.now,
+                    buffers: &mut t.buffers,
+                    core: &mut t.core,
+                };
+                let segment = Segment {
+                    header,
+                    payload: &text,
+                };
+                wait.handle_segment(&mut cx, &segment);
+                let answer = reset_for(&segment);
+                assert!(answer.is_none_or(|answer| answer.flags.contains(Flags::RST)));
+            }
+        }
+    }
+    assert!(opened > 100 || std::env::var("CORELANE_SEED").is_ok());
+}

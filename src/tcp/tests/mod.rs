@@ -4,6 +4,7 @@
 //! what is sent count from the peer's ISS, the other two from ours. The handshake takes 0, so text
 //! starts at 1.
 
+mod buffers;
 mod close;
 mod delayed_ack;
 mod handshake;
@@ -24,9 +25,9 @@ mod window;
 
 use std::collections::VecDeque;
 
+use self::buffers::TestBuffers;
 use super::*;
 use crate::time::{Duration, Instant};
-use crate::wire::checksum::Sum;
 use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
 use crate::wire::{Address, FlowKey};
 
@@ -98,153 +99,6 @@ macro_rules! advance {
 }
 
 use {advance, recv, sent, sent_nothing};
-
-/// Buffers that can stay with the kernel and can run out. Names are never used twice, so that a
-/// second release is found.
-#[derive(Debug)]
-struct TestBuffers {
-    slots: Vec<Option<Slot>>,
-    in_use: usize,
-    limit: usize,
-    capacity: usize,
-    /// Whether what is sent stays with the kernel until [`complete`](Self::complete).
-    hold: bool,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    octets: Vec<u8>,
-    with_kernel: bool,
-    released: bool,
-}
-
-impl TestBuffers {
-    fn new(limit: usize) -> Self {
-        Self {
-            slots: Vec::new(),
-            in_use: 0,
-            limit,
-            capacity: 1_460,
-            hold: false,
-        }
-    }
-
-    #[track_caller]
-    fn slot(&mut self, id: BufferId) -> &mut Slot {
-        let slot = self.slots[id.0 as usize].as_mut();
-        slot.filter(|slot| !slot.released)
-            .unwrap_or_else(|| panic!("buffer {} is used after its release", id.0))
-    }
-
-    /// The octets of a segment go out.
-    fn emit(&mut self, payload: &Payload) -> Vec<u8> {
-        let hold = self.hold;
-        let slot = self.slot(payload.buffer);
-        assert!(!slot.with_kernel, "sent while the kernel still reads it");
-        slot.with_kernel = hold;
-        let skip = usize::from(payload.skip);
-        assert!(payload.len > 0);
-        slot.octets[skip..skip + usize::from(payload.len)].to_vec()
-    }
-
-    /// The kernel gives everything back.
-    fn complete(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(held) = slot {
-                held.with_kernel = false;
-                if held.released {
-                    *slot = None;
-                    self.in_use -= 1;
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, octets: Vec<u8>) -> Option<Buffer> {
-        if self.in_use >= self.limit {
-            return None;
-        }
-        self.in_use += 1;
-        self.slots.push(Some(Slot {
-            octets,
-            ..Slot::default()
-        }));
-        Some(Buffer::new(BufferId(self.slots.len() as u32 - 1)))
-    }
-}
-
-impl Buffers for TestBuffers {
-    fn allocate(&mut self) -> Option<Buffer> {
-        self.add(Vec::new())
-    }
-
-    fn available(&self) -> usize {
-        self.limit.saturating_sub(self.in_use)
-    }
-
-    fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    fn append_with(
-        &mut self,
-        buffer: BufferId,
-        room: usize,
-        fill: &mut dyn FnMut(&mut [u8]) -> usize,
-    ) -> usize {
-        let capacity = self.capacity;
-        let slot = self.slot(buffer);
-        if slot.with_kernel {
-            return 0;
-        }
-        let held = slot.octets.len();
-        slot.octets.resize(held + room.min(capacity - held), 0);
-        let written = fill(&mut slot.octets[held..]);
-        slot.octets.truncate(held + written);
-        written
-    }
-
-    fn append(&mut self, buffer: BufferId, data: &[u8]) -> usize {
-        self.append_with(buffer, data.len(), &mut |room| {
-            room.copy_from_slice(&data[..room.len()]);
-            room.len()
-        })
-    }
-
-    fn len(&self, buffer: BufferId) -> usize {
-        self.slots[buffer.0 as usize]
-            .as_ref()
-            .map_or(0, |slot| slot.octets.len())
-    }
-
-    fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer> {
-        if self.in_use >= self.limit || self.slot(buffer).with_kernel {
-            return None;
-        }
-        let rest = self.slot(buffer).octets.split_off(at);
-        self.add(rest)
-    }
-
-    fn checksum(&mut self, buffer: BufferId, skip: usize) -> Sum {
-        Sum::of(&self.slot(buffer).octets[skip..])
-    }
-
-    fn is_idle(&self, buffer: BufferId) -> bool {
-        self.slots[buffer.0 as usize]
-            .as_ref()
-            .is_some_and(|slot| !slot.with_kernel)
-    }
-
-    fn release(&mut self, buffer: Buffer) {
-        let id = buffer.id();
-        let slot = self.slot(id);
-        slot.released = true;
-        if !slot.with_kernel {
-            self.slots[id.0 as usize] = None;
-            self.in_use -= 1;
-        }
-    }
-}
 
 /// How the two ends meet. The peer's SYN is a template too.
 #[derive(Clone, Debug)]

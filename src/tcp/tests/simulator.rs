@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::tcp::receive_queue::ReceiveMemory;
 
 const SEEDS: u64 = 300;
 /// Enough for the worst seed; a stall would reach it.
@@ -320,9 +321,9 @@ impl Simulator {
             if self.chance.percent(weather.loss) {
                 continue;
             }
-            let mut delay = weather.delay * 1_000 + self.chance.below(100);
+            let mut delay = weather.delay * 1_000;
             if self.chance.percent(weather.reordering) {
-                delay += 1_000 * self.chance.below(weather.jitter);
+                delay += self.chance.below(1_000 * weather.jitter);
             }
             self.sent += 1;
             let at = self.now + Duration::from_micros(delay);
@@ -400,8 +401,8 @@ impl Simulator {
         [arrival, timers, busy].into_iter().flatten().min()
     }
 
-    /// Runs to the end and returns what both ends have counted.
-    fn run(mut self) -> [Counters; 2] {
+    /// Runs to the end and returns what both ends have counted, and when that was.
+    fn run(mut self) -> ([Counters; 2], Instant) {
         let limit = self.now + PATIENCE;
         self.turn();
         while let Some(next) = self.next() {
@@ -425,7 +426,8 @@ impl Simulator {
             end.buffers.complete();
             assert_eq!(end.buffers.in_use, 0);
         }
-        [self.ends[0].core.counters, self.ends[1].core.counters]
+        let counters = [self.ends[0].core.counters, self.ends[1].core.counters];
+        (counters, self.now)
     }
 }
 
@@ -437,7 +439,7 @@ fn both_streams_arrive_whole_and_nothing_is_left() {
             seed,
             of: "simulator",
         };
-        for counters in Simulator::new(seed).run() {
+        for counters in Simulator::new(seed).run().0 {
             for (name, count) in counters.named() {
                 *weathered.entry(name).or_insert(0) += count;
             }
@@ -481,5 +483,41 @@ fn simultaneous_opens_arrive_whole_too() {
         let tcb = Tcb::connect(&mut cx, &server.key, 1_400);
         server.stage = Stage::Open(Box::new(tcb));
         simulator.run();
+    }
+}
+
+/// Nothing is sent twice without a reason, and nobody waits for a timer.
+#[test]
+fn in_fair_weather_nothing_is_sent_twice() {
+    for seed in seeds(SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "simulator",
+        };
+        let mut simulator = Simulator::new(seed);
+        simulator.weather = Weather {
+            loss: 0,
+            duplication: 0,
+            reordering: 0,
+            completion: 100,
+            ..simulator.weather
+        };
+        for end in &mut simulator.ends {
+            end.eagerness = 100;
+            end.core.config.receive_buffer = 1 << 19;
+            end.core.receive = ReceiveMemory::new(1 << 22);
+        }
+        let start = simulator.now;
+        let delay = simulator.weather.delay;
+        let (counters, end) = simulator.run();
+        for counters in counters {
+            assert_eq!(counters.retrans_segs, 0, "{counters:?}");
+            assert_eq!(counters.timeouts, 0, "{counters:?}");
+            assert_eq!(counters.duplicates, 0, "{counters:?}");
+        }
+        // At 4 segments a round trip at the least, with delayed acknowledgments and 2MSL.
+        let elapsed = end.saturating_since(start);
+        let limit = 62_000 + 60 * (2 * delay + 45);
+        assert!(elapsed < Duration::from_millis(limit), "{elapsed}");
     }
 }

@@ -267,7 +267,8 @@ impl SegmentBuilder<'_, '_> {
     fn sendable(&mut self, seq: Seq, len: u16) -> Option<u16> {
         let tcb = &mut *self.tcb;
         let pipe = tcb.pipe();
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
+        let beyond = tcb.recovery.limited_transmit() * u32::from(tcb.smss);
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() + beyond {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;

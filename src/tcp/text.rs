@@ -183,11 +183,11 @@ impl Tcb {
 
     /// Octets for which the receive buffer has room.
     pub(super) fn free_window(&self, cx: &Context<'_>) -> u32 {
-        self.receive_limit(cx).saturating_sub(self.unread(cx.core))
+        self.window_limit(cx).saturating_sub(self.unread(cx.core))
     }
 
-    /// The largest window there may be: what the header cannot say is not worth a segment.
-    fn receive_limit(&self, cx: &Context<'_>) -> u32 {
+    /// The largest window that the buffer allows and the header can say.
+    fn window_limit(&self, cx: &Context<'_>) -> u32 {
         cx.core.config.receive_buffer.min(0xffff << self.rcv.shift)
     }
 
@@ -195,7 +195,7 @@ impl Tcb {
     /// ended, and further only by a step that is worth it (RFC 9293 section 3.8.6.2.2).
     pub(super) fn window_edge(&self, cx: &Context<'_>) -> Seq {
         let edge = self.rcv.nxt + self.free_window(cx);
-        let step = (self.receive_limit(cx) / 2).min(u32::from(self.rmss));
+        let step = (self.window_limit(cx) / 2).min(u32::from(self.rmss));
         if edge.after(self.rcv.edge) && edge.since(self.rcv.edge) >= step {
             edge
         } else {

@@ -28,6 +28,24 @@ impl Recovery {
             recover: iss - 1,
         }
     }
+
+    /// Limited transmit (RFC 3042): segments that may go beyond the congestion window because as
+    /// many have left the network, so that a small window still yields a third duplicate.
+    pub(in crate::tcp) fn limited_transmit(&self) -> u32 {
+        let doubtful = !self.in_fast_recovery && self.duplicates < DUPLICATE_THRESHOLD;
+        if doubtful {
+            u32::from(self.duplicates)
+        } else {
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+impl Recovery {
+    pub(in crate::tcp) fn is_active(&self) -> bool {
+        self.in_fast_recovery
+    }
 }
 
 impl Tcb {
@@ -45,7 +63,8 @@ impl Tcb {
         {
             self.recovery.in_fast_recovery = true;
             self.recovery.recover = self.snd.nxt - 1;
-            let flight_size = self.flight_size();
+            // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
+            let flight_size = self.flight_size().min(self.controller.cwnd());
             self.controller.on_loss(cx.now, flight_size);
             self.pending.fast_retransmit = true;
             cx.core.counters.fast_retransmits += 1;

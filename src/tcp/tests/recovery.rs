@@ -34,6 +34,24 @@ fn the_third_duplicate_retransmits_the_first_segment() {
     assert_eq!((info.cwnd, info.ssthresh), (8_000, Some(5_000)));
 }
 
+/// RFC 3042: the first two duplicates let a new segment go each, beyond the congestion window, and
+/// what went that way does not count as flight (RFC 5681 section 3.2 step 2).
+#[test]
+fn the_first_two_duplicates_let_new_segments_go() {
+    let mut t = established();
+    let text = octets(2 * TEXT);
+    t.send(&text);
+    assert_eq!(t.sent().len(), 10, "the initial window");
+    for i in 10..12 {
+        recv!(t, ACK);
+        sent!(t, [seg(&text, i)]);
+    }
+    recv!(t, ACK);
+    sent!(t, [seg(&text, 0)]);
+    let info = t.tcb.info(&t.core, t.now);
+    assert_eq!((info.cwnd, info.ssthresh), (8_000, Some(5_000)));
+}
+
 #[test]
 fn only_true_duplicates_count() {
     let mut t = established();

@@ -216,4 +216,5 @@ fn a_recovery_that_fails_ends_in_a_timeout() {
     advance!(t, 200 ms);
     sent!(t, [seg(&text, 0)]);
     assert_eq!(t.counters().timeouts, 1);
+    assert!(!t.tcb.recovery.is_active());
 }

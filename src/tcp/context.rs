@@ -135,6 +135,8 @@ counters! {
     out_of_order_queued,
     /// Out-of-order segments dropped because of a limit.
     out_of_order_dropped,
+    /// Octets of text out of order thrown away to make room for text in order.
+    out_of_order_pruned,
     /// Octets of text refused because the core's receive memory was used up.
     receive_memory_exhausted,
     /// Duplicate segments.

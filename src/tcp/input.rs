@@ -7,10 +7,15 @@ use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{AckDue, CloseReason, FinState, Tcb};
 use super::timers::Timer;
+use crate::time::Duration;
 use crate::wire::tcp::{Flags, Header, Segment};
 
 /// RFC 7323 section 5.5: TS.Recent is not trusted after 24 days of silence.
 const TS_RECENT_LIFETIME_MS: u32 = 24 * 24 * 3_600 * 1_000;
+
+/// Challenge ACKs of one connection for segments without text are so far apart, as Linux's are
+/// (`tcp_invalid_ratelimit`).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a segment or a timer has done that the application may want to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,7 +134,7 @@ impl Tcb {
         let header = &segment.header;
         let seq = Seq(header.seq);
         let len = segment_length(segment);
-        if !self.passes_paws(cx, header) {
+        if !self.passes_paws(cx, segment) {
             return Arrival::default();
         }
         if self.is_crossing_syn_ack(header) {
@@ -144,7 +149,7 @@ impl Tcb {
         if header.flags.contains(Flags::SYN) {
             // RFC 5961 section 4.2: whatever the sequence number.
             cx.core.counters.syn_challenged += 1;
-            self.challenge(cx);
+            self.challenge(cx, 0);
             return Arrival::default();
         }
         if !header.flags.contains(Flags::ACK) {
@@ -261,7 +266,8 @@ impl Tcb {
     }
 
     /// RFC 7323 section 5.3, R1.
-    fn passes_paws(&mut self, cx: &mut Context<'_>, header: &Header) -> bool {
+    fn passes_paws(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>) -> bool {
+        let header = &segment.header;
         let Some(state) = self.timestamps else {
             return true;
         };
@@ -276,7 +282,7 @@ impl Tcb {
         let age = (cx.now.as_millis() as u32).wrapping_sub(state.recent_at);
         if is_old && age < TS_RECENT_LIFETIME_MS {
             cx.core.counters.paws_rejected += 1;
-            self.challenge(cx);
+            self.challenge(cx, segment.payload.len());
             return false;
         }
         true
@@ -329,7 +335,8 @@ impl Tcb {
             // A probe (keepalive or zero-window) or a stranger: both get an ACK, within limits, so
             // that two confused peers fall silent.
             cx.core.counters.out_of_window += 1;
-            self.challenge(cx);
+            let is_text = !flags.contains(Flags::SYN);
+            self.challenge(cx, if is_text { len as usize } else { 0 });
         }
         false
     }
@@ -338,7 +345,7 @@ impl Tcb {
     fn handle_reset<'a>(&mut self, cx: &mut Context<'_>, seq: Seq) -> Arrival<'a> {
         if seq != self.rcv.nxt {
             cx.core.counters.rst_challenged += 1;
-            self.challenge(cx);
+            self.challenge(cx, 0);
             return Arrival::default();
         }
         let reason = match self.state {
@@ -350,8 +357,17 @@ impl Tcb {
         Arrival::of(Events::CLOSED)
     }
 
-    /// A challenge ACK (RFC 5961 section 7 limits them).
-    pub(super) fn challenge(&mut self, cx: &mut Context<'_>) {
+    /// A challenge ACK for a segment with so much text. RFC 5961 section 7 limits them; and two
+    /// confused peers that answer each other's acknowledgments must fall silent, so that what has
+    /// no text is answered only now and then.
+    pub(super) fn challenge(&mut self, cx: &mut Context<'_>, text: usize) {
+        if text == 0 {
+            if cx.now < self.challenged_at + CHALLENGE_INTERVAL {
+                cx.core.counters.challenge_acks_suppressed += 1;
+                return;
+            }
+            self.challenged_at = cx.now;
+        }
         if cx.core.may_challenge(cx.now) {
             self.owe_duplicate_ack();
         }

@@ -268,7 +268,7 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let pipe = tcb.pipe();
         let beyond = tcb.recovery.limited_transmit() * u32::from(tcb.smss);
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() + beyond {
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd().saturating_add(beyond) {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;

@@ -10,6 +10,8 @@ use super::seq::Seq;
 
 /// Octets of a page. One octet can pin a page, so limits count pages.
 const PAGE: usize = 2048;
+/// Text out of order leaves one page of so many to text in order, which alone makes progress.
+const RESERVE: usize = 8;
 /// Gaps remembered per connection: a peer that needs more has lost half of them already.
 const MAX_RANGES: usize = 64;
 const NO_PAGE: u32 = u32::MAX;
@@ -110,7 +112,12 @@ impl ReceiveMemory {
         if !queue.has_room_for_range(seq, data.len()) {
             return 0;
         }
-        let stored = queue.store(&mut self.pages, seq, data);
+        let reserve = if seq == queue.start + queue.contiguous() {
+            0
+        } else {
+            self.pages.limit / RESERVE
+        };
+        let stored = queue.store(&mut self.pages, reserve, seq, data);
         if stored > 0 {
             queue.insert(seq, seq + stored as u32);
         }
@@ -119,12 +126,13 @@ impl ReceiveMemory {
 
     /// Octets from the start on without a gap.
     pub(super) fn contiguous(&self, id: QueueId) -> u32 {
-        let queue = &self.queues[id.0 as usize];
-        queue
-            .ranges
-            .first()
-            .filter(|range| range.start == queue.start)
-            .map_or(0, |range| range.end.since(queue.start))
+        self.queues[id.0 as usize].contiguous()
+    }
+
+    /// Throws away what is behind `end`, which no run contains, and returns how many octets those
+    /// were. A receiver may do so with what it has selectively acknowledged (RFC 2018 section 8).
+    pub(super) fn prune(&mut self, id: QueueId, end: Seq) -> u32 {
+        self.queues[id.0 as usize].prune(&mut self.pages, end)
     }
 
     /// The first octet that the application has not consumed.
@@ -184,7 +192,32 @@ impl ReceiveQueue {
                 .any(|range| range.start.at_or_before(end) && seq.at_or_before(range.end))
     }
 
-    fn store(&mut self, pages: &mut Pages, seq: Seq, data: &[u8]) -> usize {
+    /// Octets from the start on without a gap.
+    fn contiguous(&self) -> u32 {
+        self.ranges
+            .first()
+            .filter(|range| range.start == self.start)
+            .map_or(0, |range| range.end.since(self.start))
+    }
+
+    fn prune(&mut self, pages: &mut Pages, end: Seq) -> u32 {
+        let kept = self
+            .ranges
+            .partition_point(|range| range.end.at_or_before(end));
+        let pruned = self.ranges.drain(kept..);
+        let octets = pruned.map(|range| range.end.since(range.start)).sum();
+        let used = if self.ranges.is_empty() {
+            0
+        } else {
+            (self.offset + end.since(self.start) as usize).div_ceil(PAGE)
+        };
+        for page in self.pages.drain(used.min(self.pages.len())..) {
+            pages.free(page);
+        }
+        octets
+    }
+
+    fn store(&mut self, pages: &mut Pages, reserve: usize, seq: Seq, data: &[u8]) -> usize {
         let mut position = self.offset + seq.since(self.start) as usize;
         let mut stored = 0;
         while stored < data.len() {
@@ -193,7 +226,9 @@ impl ReceiveQueue {
                 self.pages.push_back(NO_PAGE);
             }
             if self.pages[slot] == NO_PAGE {
-                let Some(page) = pages.allocate() else { break };
+                let Some(page) = pages.allocate(reserve) else {
+                    break;
+                };
                 self.pages[slot] = page;
             }
             let len = (PAGE - at).min(data.len() - stored);
@@ -266,8 +301,9 @@ impl Pages {
         }
     }
 
-    fn allocate(&mut self) -> Option<u32> {
-        if self.in_use == self.limit {
+    /// A page, if more than `reserve` are left.
+    fn allocate(&mut self, reserve: usize) -> Option<u32> {
+        if self.in_use + reserve >= self.limit {
             return None;
         }
         self.in_use += 1;

@@ -183,6 +183,8 @@ pub struct Tcb {
     pub(super) controller: AnyController,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
+    /// When a segment without text was last challenged.
+    pub(super) challenged_at: Instant,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,
     /// Zero-window probes since the window closed: their back-off.
@@ -243,6 +245,7 @@ impl Tcb {
             recovery: Recovery::new(iss),
             controller: AnyController::new(config.congestion, smss),
             sent_at: Instant::ZERO,
+            challenged_at: Instant::ZERO,
             keepalive: config.keepalive,
             keepalive_probes: 0,
             window_probes: 0,
@@ -283,10 +286,10 @@ impl Tcb {
         self.reason
     }
 
-    /// Whether nothing is left to do: closed, a reset, if one was due, sent, and all text read that
-    /// had arrived before both sides finished.
+    /// Whether nothing is left to do: closed, and a reset, if one was due, sent. What the peer sent
+    /// before both sides finished may still be [`unread`](Self::unread).
     pub fn is_done(&self) -> bool {
-        self.state == State::Closed && !self.pending.reset && self.receive.is_none()
+        self.state == State::Closed && !self.pending.reset
     }
 
     /// Whether the peer has no more to send and all that it sent is in order.

@@ -3,6 +3,7 @@
 
 use super::context::Context;
 use super::input::{Arrival, Events};
+use super::receive_queue::QueueId;
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{AckDue, CloseReason, Tcb};
@@ -69,7 +70,7 @@ impl Tcb {
             let id = *self
                 .receive
                 .get_or_insert_with(|| cx.core.receive.open(start));
-            cx.core.receive.write(id, start, rest)
+            store_in_order(cx, id, start, rest)
         };
         cx.core.counters.receive_memory_exhausted += (rest.len() - stored) as u64;
         self.rcv.nxt = start + stored as u32;
@@ -201,4 +202,21 @@ impl Tcb {
             self.rcv.edge
         }
     }
+}
+
+/// Stores text that is next in order, if need be in place of the connection's text out of order:
+/// that would wait for ever for what it keeps out.
+fn store_in_order(cx: &mut Context<'_>, id: QueueId, start: Seq, text: &[u8]) -> usize {
+    let receive = &mut cx.core.receive;
+    let stored = receive.write(id, start, text);
+    if stored == text.len() {
+        return stored;
+    }
+    let at = start + stored as u32;
+    let pruned = receive.prune(id, at);
+    cx.core.counters.out_of_order_pruned += u64::from(pruned);
+    if pruned == 0 {
+        return stored;
+    }
+    stored + receive.write(id, at, &text[stored..])
 }

@@ -33,7 +33,11 @@ impl Recovery {
     /// many have left the network, so that a small window still yields a third duplicate.
     pub(in crate::tcp) fn limited_transmit(&self) -> u32 {
         let doubtful = !self.in_fast_recovery && self.duplicates < DUPLICATE_THRESHOLD;
-        if doubtful { u32::from(self.duplicates) } else { 0 }
+        if doubtful {
+            u32::from(self.duplicates)
+        } else {
+            0
+        }
     }
 }
 

@@ -6,17 +6,6 @@ use super::*;
 const SEEDS: u64 = 400;
 const STEPS: u64 = 300;
 
-/// Says on failure which seed it was.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed {}: fix `SEEDS` to start there", self.0);
-        }
-    }
-}
-
 #[track_caller]
 fn check(t: &Host) {
     let tcb = &t.tcb;
@@ -188,8 +177,11 @@ fn time(t: &mut Host, chance: &mut Chance) {
 #[test]
 fn nothing_from_the_network_breaks_a_connection() {
     let mut states = [0u32; 11];
-    for seed in 0..SEEDS {
-        let _replay = Replay(seed);
+    for seed in seeds(SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "hostile",
+        };
         let mut chance = Chance::new(seed);
         let mut t = start(&mut chance);
         let text = octets(3_000);
@@ -223,6 +215,9 @@ fn nothing_from_the_network_breaks_a_connection() {
             }
         }
     }
+    if std::env::var("CORELANE_SEED").is_ok() {
+        return;
+    }
     for state in State::ALL {
         let seen = states[state as usize];
         assert!(
@@ -230,4 +225,57 @@ fn nothing_from_the_network_breaks_a_connection() {
             "{state}: {seen}"
         );
     }
+}
+
+/// The same against what has no connection yet, or none any more.
+#[test]
+fn nothing_from_the_network_breaks_what_is_half_open_or_waits() {
+    let mut opened = 0;
+    for seed in seeds(20 * SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "hostile",
+        };
+        let mut chance = Chance::new(seed);
+        let mut setup = Setup::with_options();
+        setup.irs = chance.next() as u32;
+        setup.syn.mss = chance.percent(80).then(|| chance.next() as u16);
+        setup.syn.window_scale = chance.percent(80).then(|| chance.next() as u8);
+        setup.path_mss = 536 + chance.below(9_000) as u16;
+        let half = setup.clone().half_open();
+        let ack = half.third_ack();
+        let header = Header {
+            seq: near(&mut chance, Seq(ack.seq), Seq(setup.irs)),
+            ack: near(&mut chance, Seq(ack.ack), Seq(half.syn_ack.seq)),
+            flags: Flags(chance.next() as u8),
+            window: chance.next() as u16,
+            ..ack
+        };
+        let mut half = half;
+        if matches!(half.handle(&header), SynVerdict::Opens(_)) {
+            let text = octets(chance.below(3_000) as usize);
+            let mut t = half.open(&header, &text);
+            check(&t);
+            t.poll();
+            check(&t);
+            opened += u32::from(t.state() == State::Established);
+            let mut wait = t.tcb.time_wait(&t.core, t.now);
+            for _ in 0..10 {
+                let header = forge(&t, &mut chance);
+                let mut cx = Context {
+                    now: t.now,
+                    buffers: &mut t.buffers,
+                    core: &mut t.core,
+                };
+                let segment = Segment {
+                    header,
+                    payload: &text,
+                };
+                wait.handle_segment(&mut cx, &segment);
+                let answer = reset_for(&segment);
+                assert!(answer.is_none_or(|answer| answer.flags.contains(Flags::RST)));
+            }
+        }
+    }
+    assert!(opened > 100 || std::env::var("CORELANE_SEED").is_ok());
 }

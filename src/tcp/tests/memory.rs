@@ -91,6 +91,61 @@ fn text_out_of_order_is_dropped_and_counted_without_memory() {
     assert!(t.core.is_empty());
 }
 
+/// What is out of order would wait for ever for the text that it keeps out (RFC 2018 section 8
+/// lets a receiver take back what it has selectively acknowledged).
+#[test]
+fn text_in_order_takes_the_place_of_text_out_of_order() {
+    let mut t = with_pages(9);
+    let text = octets(40_000);
+    for at in (8_000..40_000).step_by(1_000) {
+        recv!(
+            t,
+            Seg {
+                seq: 1 + at as u32,
+                text: &text[at..at + 1_000],
+                ..ACK
+            }
+        );
+    }
+    t.sent();
+    assert!(t.counters().out_of_order_dropped > 0);
+    let mut at = 0;
+    while at < 16_000 {
+        recv!(
+            t,
+            Seg {
+                seq: 1 + at as u32,
+                text: &text[at..at + 1_000],
+                ..ACK
+            }
+        );
+        advance!(t, 40 ms);
+        let acked = t.sent().last().expect("an answer").ack as usize - 1;
+        assert!(acked > at, "no progress at {at}");
+        at = acked;
+    }
+    assert!(t.counters().out_of_order_pruned > 0);
+    t.read(usize::MAX);
+    assert_eq!(t.received, text[..at]);
+}
+
+#[test]
+fn text_out_of_order_leaves_some_memory_to_text_in_order() {
+    let mut t = with_pages(16);
+    for i in 0..16 {
+        recv!(
+            t,
+            Seg {
+                seq: 10_000 + 4_096 * i,
+                text: b"x",
+                ..ACK
+            }
+        );
+    }
+    t.sent();
+    assert_eq!(t.core.receive_bytes(), 14 * 2_048);
+}
+
 /// With its own text consumed at once, a connection needs no memory at all.
 #[test]
 fn text_that_is_consumed_needs_no_memory() {

@@ -4,6 +4,7 @@
 //! what is sent count from the peer's ISS, the other two from ours. The handshake takes 0, so text
 //! starts at 1.
 
+mod buffers;
 mod close;
 mod delayed_ack;
 mod handshake;
@@ -16,6 +17,7 @@ mod recovery;
 mod reset;
 mod retransmission;
 mod sack;
+mod setup;
 mod simulator;
 mod text;
 mod time_wait;
@@ -24,9 +26,10 @@ mod window;
 
 use std::collections::VecDeque;
 
+use self::buffers::TestBuffers;
+use self::setup::{HalfOpen, Setup};
 use super::*;
 use crate::time::{Duration, Instant};
-use crate::wire::checksum::Sum;
 use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
 use crate::wire::{Address, FlowKey};
 
@@ -99,376 +102,8 @@ macro_rules! advance {
 
 use {advance, recv, sent, sent_nothing};
 
-/// Buffers that can stay with the kernel and can run out. Names are never used twice, so that a
-/// second release is found.
-#[derive(Debug)]
-struct TestBuffers {
-    slots: Vec<Option<Slot>>,
-    in_use: usize,
-    limit: usize,
-    capacity: usize,
-    /// Whether what is sent stays with the kernel until [`complete`](Self::complete).
-    hold: bool,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    octets: Vec<u8>,
-    with_kernel: bool,
-    released: bool,
-}
-
-impl TestBuffers {
-    fn new(limit: usize) -> Self {
-        Self {
-            slots: Vec::new(),
-            in_use: 0,
-            limit,
-            capacity: 1_460,
-            hold: false,
-        }
-    }
-
-    #[track_caller]
-    fn slot(&mut self, id: BufferId) -> &mut Slot {
-        let slot = self.slots[id.0 as usize].as_mut();
-        slot.filter(|slot| !slot.released)
-            .unwrap_or_else(|| panic!("buffer {} is used after its release", id.0))
-    }
-
-    /// The octets of a segment go out.
-    fn emit(&mut self, payload: &Payload) -> Vec<u8> {
-        let hold = self.hold;
-        let slot = self.slot(payload.buffer);
-        assert!(!slot.with_kernel, "sent while the kernel still reads it");
-        slot.with_kernel = hold;
-        let skip = usize::from(payload.skip);
-        assert!(payload.len > 0);
-        slot.octets[skip..skip + usize::from(payload.len)].to_vec()
-    }
-
-    /// The kernel gives everything back.
-    fn complete(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(held) = slot {
-                held.with_kernel = false;
-                if held.released {
-                    *slot = None;
-                    self.in_use -= 1;
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, octets: Vec<u8>) -> Option<Buffer> {
-        if self.in_use >= self.limit {
-            return None;
-        }
-        self.in_use += 1;
-        self.slots.push(Some(Slot {
-            octets,
-            ..Slot::default()
-        }));
-        Some(Buffer::new(BufferId(self.slots.len() as u32 - 1)))
-    }
-}
-
-impl Buffers for TestBuffers {
-    fn allocate(&mut self) -> Option<Buffer> {
-        self.add(Vec::new())
-    }
-
-    fn available(&self) -> usize {
-        self.limit.saturating_sub(self.in_use)
-    }
-
-    fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    fn append_with(
-        &mut self,
-        buffer: BufferId,
-        room: usize,
-        fill: &mut dyn FnMut(&mut [u8]) -> usize,
-    ) -> usize {
-        let capacity = self.capacity;
-        let slot = self.slot(buffer);
-        if slot.with_kernel {
-            return 0;
-        }
-        let held = slot.octets.len();
-        slot.octets.resize(held + room.min(capacity - held), 0);
-        let written = fill(&mut slot.octets[held..]);
-        slot.octets.truncate(held + written);
-        written
-    }
-
-    fn append(&mut self, buffer: BufferId, data: &[u8]) -> usize {
-        self.append_with(buffer, data.len(), &mut |room| {
-            room.copy_from_slice(&data[..room.len()]);
-            room.len()
-        })
-    }
-
-    fn len(&self, buffer: BufferId) -> usize {
-        self.slots[buffer.0 as usize]
-            .as_ref()
-            .map_or(0, |slot| slot.octets.len())
-    }
-
-    fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer> {
-        if self.in_use >= self.limit || self.slot(buffer).with_kernel {
-            return None;
-        }
-        let rest = self.slot(buffer).octets.split_off(at);
-        self.add(rest)
-    }
-
-    fn checksum(&mut self, buffer: BufferId, skip: usize) -> Sum {
-        Sum::of(&self.slot(buffer).octets[skip..])
-    }
-
-    fn is_idle(&self, buffer: BufferId) -> bool {
-        self.slots[buffer.0 as usize]
-            .as_ref()
-            .is_some_and(|slot| !slot.with_kernel)
-    }
-
-    fn release(&mut self, buffer: Buffer) {
-        let id = buffer.id();
-        let slot = self.slot(id);
-        slot.released = true;
-        if !slot.with_kernel {
-            self.slots[id.0 as usize] = None;
-            self.in_use -= 1;
-        }
-    }
-}
-
-/// How the two ends meet. The peer's SYN is a template too.
-#[derive(Clone, Debug)]
-struct Setup {
-    config: Config,
-    ipv6: bool,
-    path_mss: u16,
-    start: Instant,
-    irs: u32,
-    window: u16,
-    syn: Options,
-    buffers: usize,
-}
-
-impl Default for Setup {
-    /// Round numbers: segments of 1000 octets, no options.
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            ipv6: false,
-            path_mss: 1_460,
-            start: Instant::from_millis(10_000),
-            irs: 5_000,
-            window: 0xffff,
-            syn: Options {
-                mss: Some(1_000),
-                ..Options::default()
-            },
-            buffers: 1_000,
-        }
-    }
-}
-
-impl Setup {
-    fn key(&self) -> FlowKey {
-        let (local, remote) = if self.ipv6 {
-            let mut octets = [0xfd; 16];
-            octets[15] = 1;
-            let local = Address::from_ipv6(octets);
-            octets[15] = 2;
-            (local, Address::from_ipv6(octets))
-        } else {
-            (
-                Address::from_ipv4([198, 18, 0, 1]),
-                Address::from_ipv4([198, 18, 0, 2]),
-            )
-        };
-        FlowKey {
-            local,
-            remote,
-            local_port: 80,
-            remote_port: 40_000,
-        }
-    }
-
-    fn core(&self) -> Core {
-        Core::new(self.config.clone(), IsnGenerator::new([7; 32]))
-    }
-
-    /// Timestamps, SACK and a shift of 3.
-    fn with_options() -> Self {
-        Self {
-            syn: Options {
-                mss: Some(1_012),
-                window_scale: Some(3),
-                sack_permitted: true,
-                timestamps: Some(Timestamps { tsval: 1, tsecr: 0 }),
-                ..Options::default()
-            },
-            ..Self::default()
-        }
-    }
-
-    fn syn(&self) -> Header {
-        Header {
-            seq: self.irs,
-            flags: Flags::SYN,
-            window: self.window,
-            options: self.syn.clone(),
-            ..Header::default()
-        }
-    }
-
-    /// A half-open connection and the SYN-ACK that it has sent.
-    fn half_open(self) -> HalfOpen {
-        let mut core = self.core();
-        let mut buffers = TestBuffers::new(self.buffers);
-        let key = self.key();
-        let mut listener = Listener::default();
-        let mut cx = Context {
-            now: self.start,
-            buffers: &mut buffers,
-            core: &mut core,
-        };
-        let segment = Segment {
-            header: self.syn(),
-            payload: &[],
-        };
-        let entry = listener
-            .handle_syn(&mut cx, &key, &segment, self.path_mss, None)
-            .expect("the queue is empty");
-        let syn_ack = entry.syn_ack(&mut cx, &key);
-        HalfOpen {
-            now: self.start,
-            setup: self,
-            core,
-            buffers,
-            key,
-            listener,
-            entry,
-            syn_ack,
-        }
-    }
-
-    /// An established connection, opened passively.
-    fn established(self) -> Host {
-        let half = self.half_open();
-        let ack = half.third_ack();
-        let mut host = half.open(&ack, &[]);
-        sent_nothing!(host);
-        assert_eq!(host.tcb.state(), State::Established);
-        host.events = Events::NONE;
-        host
-    }
-
-    /// An active open whose SYN has not been polled for.
-    fn connecting(self) -> Host {
-        let mut core = self.core();
-        let mut buffers = TestBuffers::new(self.buffers);
-        let key = self.key();
-        let mut cx = Context {
-            now: self.start,
-            buffers: &mut buffers,
-            core: &mut core,
-        };
-        let tcb = Tcb::connect(&mut cx, &key, self.path_mss);
-        Host::new(self.start, self.irs, self.window, core, buffers, tcb)
-    }
-}
-
 fn established() -> Host {
     Setup::default().established()
-}
-
-/// A connection that is still an entry of the SYN queue.
-#[derive(Debug)]
-struct HalfOpen {
-    now: Instant,
-    setup: Setup,
-    core: Core,
-    buffers: TestBuffers,
-    key: FlowKey,
-    listener: Listener,
-    entry: SynEntry,
-    syn_ack: Header,
-}
-
-impl HalfOpen {
-    fn third_ack(&self) -> Header {
-        Header {
-            seq: self.setup.irs.wrapping_add(1),
-            ack: self.syn_ack.seq.wrapping_add(1),
-            flags: Flags::ACK,
-            window: self.setup.window,
-            options: Options {
-                timestamps: self
-                    .syn_ack
-                    .options
-                    .timestamps
-                    .map(|timestamps| Timestamps {
-                        tsval: 1,
-                        tsecr: timestamps.tsval,
-                    }),
-                ..Options::default()
-            },
-            ..Header::default()
-        }
-    }
-
-    fn handle(&mut self, header: &Header) -> SynVerdict {
-        let mut cx = Context {
-            now: self.now,
-            buffers: &mut self.buffers,
-            core: &mut self.core,
-        };
-        let segment = Segment {
-            header: header.clone(),
-            payload: &[],
-        };
-        self.entry.handle_segment(&mut cx, &self.key, &segment)
-    }
-
-    fn timeout(&mut self) -> bool {
-        self.now = self.entry.deadline;
-        let mut cx = Context {
-            now: self.now,
-            buffers: &mut self.buffers,
-            core: &mut self.core,
-        };
-        self.entry.handle_timeout(&mut cx)
-    }
-
-    /// The segment goes to the connection that the entry stands for.
-    #[track_caller]
-    fn open(mut self, header: &Header, text: &[u8]) -> Host {
-        let SynVerdict::Opens(tcb) = self.handle(header) else {
-            panic!("does not open");
-        };
-        let mut host = Host::new(
-            self.now,
-            self.setup.irs,
-            self.setup.window,
-            self.core,
-            self.buffers,
-            tcb,
-        );
-        host.tsecr = self.syn_ack.options.timestamps.map_or(0, |t| t.tsval);
-        host.tsval = 1;
-        host.handle(&Segment {
-            header: header.clone(),
-            payload: text,
-        });
-        host
-    }
 }
 
 /// What the application does with text that arrives.
@@ -802,5 +437,32 @@ impl Chance {
 
     fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
+    }
+}
+
+/// Seeds up to `count`; or one, or a range of them (`5..9`), from the environment.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let Ok(wish) = std::env::var("CORELANE_SEED") else {
+        return 0..count;
+    };
+    let number = |text: &str| text.parse().expect("a number");
+    match wish.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&wish)..number(&wish) + 1,
+    }
+}
+
+/// Says on failure how to see it again.
+struct Replay {
+    seed: u64,
+    of: &'static str,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { seed, of } = self;
+            eprintln!("replay: CORELANE_SEED={seed} cargo test --lib tcp::tests::{of}");
+        }
     }
 }

@@ -42,6 +42,7 @@ fn a_reset_outside_the_window_is_ignored() {
 fn a_reset_in_every_later_state_ends_it() {
     let close_wait = |t: &mut Host| recv!(t, Seg { flags: FIN, ..ACK });
     let fin_wait_1 = |t: &mut Host| t.close();
+    #[expect(clippy::type_complexity, reason = "a table of paths")]
     let paths: [(State, &dyn Fn(&mut Host), CloseReason); 6] = [
         (State::CloseWait, &close_wait, CloseReason::Reset),
         (State::FinWait1, &fin_wait_1, CloseReason::Reset),
@@ -135,6 +136,7 @@ fn acknowledgments_outside_their_range_are_challenged() {
     }
 }
 
+/// Section 7, for the whole core.
 #[test]
 fn challenges_are_limited_and_counted() {
     let mut t = Setup {
@@ -145,15 +147,38 @@ fn challenges_are_limited_and_counted() {
         ..Setup::default()
     }
     .established();
+    let stranger = Seg {
+        seq: 0x7000_0000,
+        text: b"abc",
+        ..ACK
+    };
     for _ in 0..50 {
-        recv!(t, Seg { seq: 2, ..RST });
+        recv!(t, stranger);
     }
     assert_eq!(t.sent().len(), 10);
     assert_eq!(t.counters().challenge_acks, 10);
     assert_eq!(t.counters().challenge_acks_suppressed, 40);
     advance!(t, 500 ms);
     for _ in 0..50 {
-        recv!(t, Seg { seq: 2, ..RST });
+        recv!(t, stranger);
     }
     assert_eq!(t.sent().len(), 5);
+}
+
+/// Two ends that each take the other's numbers for wrong answer each acknowledgment with one.
+#[test]
+fn two_confused_peers_fall_silent() {
+    let mut t = established();
+    let confused = Seg {
+        seq: 0x7000_0000,
+        ..ACK
+    };
+    let mut answers = 0;
+    for _ in 0..100 {
+        recv!(t, confused);
+        answers += t.sent().len();
+        advance!(t, 10 ms);
+    }
+    assert_eq!(answers, 2, "in one second");
+    assert_eq!(t.counters().challenge_acks_suppressed, 98);
 }

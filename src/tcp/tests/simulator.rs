@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::tcp::receive_queue::ReceiveMemory;
 
 const SEEDS: u64 = 300;
 /// Enough for the worst seed; a stall would reach it.
@@ -18,6 +19,8 @@ struct Weather {
     reordering: u64,
     delay: u64,
     jitter: u64,
+    /// Percent of the turns in which the kernel gives its buffers back.
+    completion: u64,
 }
 
 #[derive(Debug)]
@@ -217,7 +220,7 @@ impl End {
             buffers: &mut self.buffers,
             core: &mut self.core,
         };
-        if tcb.is_done() {
+        if tcb.is_done() && tcb.unread(cx.core) == 0 {
             self.finished = Some(tcb.close_reason());
             self.stage = Stage::Closed;
         } else if tcb.state() == State::TimeWait && tcb.unread(cx.core) == 0 {
@@ -225,20 +228,6 @@ impl End {
             tcb.release(&mut cx);
             self.finished = Some(CloseReason::Finished);
             self.stage = Stage::Waiting(wait);
-        }
-    }
-}
-
-/// Says on failure how to see it again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "replay: CORELANE_SEED={} cargo test --lib tcp::tests::simulator",
-                self.0
-            );
         }
     }
 }
@@ -261,12 +250,14 @@ impl Simulator {
             reordering: chance.below(20),
             delay: chance.below(60),
             jitter: 1 + chance.below(10),
+            completion: 2 + chance.below(99),
         };
         let now = Instant::from_nanos(1_000_000_000 + chance.below(20_000_000_000_000));
         let key = Setup::default().key();
         let core = |chance: &mut Chance| {
             let config = Config {
                 receive_buffer: 1_000 << chance.below(10),
+                receive_memory: 2_048 * (4 + chance.below(200) as usize),
                 send_buffers: 4 << chance.below(6),
                 sack: chance.percent(80),
                 timestamps: chance.percent(70),
@@ -292,7 +283,7 @@ impl Simulator {
                 to_send: octets(len as usize),
                 written: 0,
                 received: Vec::new(),
-                eagerness: 20 + chance.below(81),
+                eagerness: 1 + chance.below(50) * chance.below(3),
                 waits_for_peer: chance.percent(30),
                 finished: None,
             }
@@ -330,9 +321,9 @@ impl Simulator {
             if self.chance.percent(weather.loss) {
                 continue;
             }
-            let mut delay = weather.delay * 1_000 + self.chance.below(100);
+            let mut delay = weather.delay * 1_000;
             if self.chance.percent(weather.reordering) {
-                delay += 1_000 * self.chance.below(weather.jitter);
+                delay += self.chance.below(1_000 * weather.jitter);
             }
             self.sent += 1;
             let at = self.now + Duration::from_micros(delay);
@@ -358,10 +349,10 @@ impl Simulator {
     /// Everything that is due now.
     fn turn(&mut self) {
         for i in 0..2 {
-            if self.chance.percent(70) {
+            if self.chance.percent(self.weather.completion) {
                 self.ends[i].buffers.complete();
             }
-            self.ends[i].buffers.hold = self.chance.percent(20);
+            self.ends[i].buffers.hold = self.chance.percent(50);
         }
         while let Some(entry) = self.network.first_entry() {
             if entry.key().0 > self.now {
@@ -410,7 +401,8 @@ impl Simulator {
         [arrival, timers, busy].into_iter().flatten().min()
     }
 
-    fn run(mut self) -> u64 {
+    /// Runs to the end and returns what both ends have counted, and when that was.
+    fn run(mut self) -> ([Counters; 2], Instant) {
         let limit = self.now + PATIENCE;
         self.turn();
         while let Some(next) = self.next() {
@@ -434,23 +426,98 @@ impl Simulator {
             end.buffers.complete();
             assert_eq!(end.buffers.in_use, 0);
         }
-        self.sent
+        let counters = [self.ends[0].core.counters, self.ends[1].core.counters];
+        (counters, self.now)
     }
 }
 
 #[test]
 fn both_streams_arrive_whole_and_nothing_is_left() {
-    let seeds = match std::env::var("CORELANE_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("a number");
-            seed..seed + 1
+    let mut weathered = BTreeMap::new();
+    for seed in seeds(SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "simulator",
+        };
+        for counters in Simulator::new(seed).run().0 {
+            for (name, count) in counters.named() {
+                *weathered.entry(name).or_insert(0) += count;
+            }
         }
-        Err(_) => 0..SEEDS,
-    };
-    let mut sent = 0;
-    for seed in seeds {
-        let _replay = Replay(seed);
-        sent += Simulator::new(seed).run();
     }
-    assert!(sent > 100, "{sent} segments");
+    if std::env::var("CORELANE_SEED").is_ok() {
+        return;
+    }
+    // What the weather is for has happened.
+    for name in [
+        "retrans_segs",
+        "timeouts",
+        "fast_retransmits",
+        "retransmits_deferred",
+        "syn_ack_retransmits",
+        "out_of_order_queued",
+        "duplicates",
+        "window_probes",
+        "time_wait",
+    ] {
+        assert!(weathered[name] > 1, "{name}: {weathered:?}");
+    }
+}
+
+/// Both ends open at the same time (RFC 9293 section 3.5, figure 8).
+#[test]
+fn simultaneous_opens_arrive_whole_too() {
+    for seed in seeds(SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "simulator",
+        };
+        let mut simulator = Simulator::new(seed);
+        let now = simulator.now;
+        let server = &mut simulator.ends[1];
+        let mut cx = Context {
+            now,
+            buffers: &mut server.buffers,
+            core: &mut server.core,
+        };
+        let tcb = Tcb::connect(&mut cx, &server.key, 1_400);
+        server.stage = Stage::Open(Box::new(tcb));
+        simulator.run();
+    }
+}
+
+/// Nothing is sent twice without a reason, and nobody waits for a timer.
+#[test]
+fn in_fair_weather_nothing_is_sent_twice() {
+    for seed in seeds(SEEDS) {
+        let _replay = Replay {
+            seed,
+            of: "simulator",
+        };
+        let mut simulator = Simulator::new(seed);
+        simulator.weather = Weather {
+            loss: 0,
+            duplication: 0,
+            reordering: 0,
+            completion: 100,
+            ..simulator.weather
+        };
+        for end in &mut simulator.ends {
+            end.eagerness = 100;
+            end.core.config.receive_buffer = 1 << 19;
+            end.core.receive = ReceiveMemory::new(1 << 22);
+        }
+        let start = simulator.now;
+        let delay = simulator.weather.delay;
+        let (counters, end) = simulator.run();
+        for counters in counters {
+            assert_eq!(counters.retrans_segs, 0, "{counters:?}");
+            assert_eq!(counters.timeouts, 0, "{counters:?}");
+            assert_eq!(counters.duplicates, 0, "{counters:?}");
+        }
+        // At 4 segments a round trip at the least, with delayed acknowledgments and 2MSL.
+        let elapsed = end.saturating_since(start);
+        let limit = 62_000 + 60 * (2 * delay + 45);
+        assert!(elapsed < Duration::from_millis(limit), "{elapsed}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Windows: silly ones, closed ones, and those that must not shrink (RFC 9293 section 3.8.6).
 
 use super::*;
+use crate::tcp::tcb::AckDue;
 
 fn peer_window(window: u16) -> Host {
     let mut t = established();
@@ -372,4 +373,34 @@ fn without_scale_reading_does_not_chatter() {
         updates += t.sent().len();
     }
     assert!(updates <= 5, "{updates} updates for 5000 octets");
+}
+
+/// The rounding to the unit of the scale must not lift the window beyond the buffer.
+#[test]
+fn small_segments_do_not_lift_the_window_beyond_the_buffer() {
+    let mut t = Setup {
+        config: Config {
+            receive_buffer: 100_000,
+            ..Config::default()
+        },
+        ..Setup::with_options()
+    }
+    .established();
+    t.application = Application::Keeps;
+    let shift = t.tcb.rcv.shift;
+    assert!(shift > 0);
+    for seq in 1..5_000 {
+        recv!(
+            t,
+            Seg {
+                seq,
+                text: b"x",
+                ..ACK
+            }
+        );
+        t.tcb.pending.ack = AckDue::Now;
+        let sent = t.sent_one();
+        let right = sent.ack + (u32::from(sent.header.window) << shift);
+        assert!(right <= 1 + 100_000 + (1 << shift), "{right} at {seq}");
+    }
 }

@@ -3,7 +3,7 @@
 use corelane::ring::PacketIo;
 use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
 use corelane::stack::{Queue, Service, ServiceId, Socket, Stack, StackConfig};
-use corelane::tcp::{CloseReason, Config};
+use corelane::tcp::{CloseReason, Config, State};
 use corelane::time::{Duration, Instant};
 use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
 
@@ -534,6 +534,49 @@ fn a_service_that_does_not_read_closes_the_window_and_loses_nothing() {
     let limit = Config::default().receive_buffer;
     assert!((limit..limit + 16).contains(&connections[0].info.receive_queue));
     world.run_until_closed(1, Duration::from_secs(600));
+}
+
+/// Both sides have closed before the server's application has read: it still gets all of it.
+#[test]
+fn what_is_unread_at_the_end_is_offered_a_last_time() {
+    let (sender, results) = std::sync::mpsc::channel();
+    let mut world = World::new(Impairment::default(), 1, 5_000);
+    world.server = stack(SERVER_MAC, &SimConfig::default(), &Config::default());
+    world.server.listen(&[SERVER], PORT, Late { read: sender });
+    world.connect(1_000);
+    while world.server.live_connections() + world.client.live_connections() > 0
+        || world.now == Instant::from_millis(1)
+    {
+        assert!(world.step(), "{}", world.report());
+    }
+    assert_eq!(results.try_recv(), Ok(5_000));
+}
+
+/// Half-closes at once, and reads nothing before its own side is closed for good.
+struct Late {
+    read: std::sync::mpsc::Sender<usize>,
+}
+
+impl Service for Late {
+    type Connection = usize;
+
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> usize {
+        socket.shutdown();
+        0
+    }
+
+    fn on_data(&mut self, read: &mut usize, socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        if !matches!(socket.state(), State::TimeWait | State::Closed) {
+            return 0;
+        }
+        *read += data.len();
+        data.len()
+    }
+
+    fn on_close(&mut self, read: usize, reason: CloseReason) {
+        assert_eq!(reason, CloseReason::Finished);
+        self.read.send(read).unwrap();
+    }
 }
 
 /// Reads everything, says nothing.

@@ -1,7 +1,7 @@
 //! One connection and its application, joined for the time of one event.
 
 use crate::stack::service::{AnyService, Socket};
-use crate::tcp::{Buffers, Context, Core, Events, State, Tcb};
+use crate::tcp::{Buffers, CloseReason, Context, Core, Events, State, Tcb};
 use crate::time::Instant;
 use crate::wire::tcp::Segment;
 use crate::wire::{FlowKey, Link};
@@ -99,8 +99,10 @@ impl Conversation<'_> {
         }
     }
 
-    /// The connection is gone for its application.
+    /// The connection is gone for its application, which has a last chance to read what is left.
     pub(super) fn tell_close(&mut self) {
+        self.offer_unread();
+        self.tell_peer_close();
         let connection = std::mem::replace(&mut self.flow.connection, UNOPENED);
         if connection != UNOPENED {
             self.service
@@ -197,8 +199,12 @@ impl Conversation<'_> {
         self.with_service(|service, socket| service.on_peer_close(connection, socket));
     }
 
+    /// Whether the application may be called: it knows of the connection, and nobody has cut that
+    /// short. One that has closed in good order may still hold text.
     fn is_open(&self) -> bool {
-        self.flow.connection != UNOPENED && self.flow.tcb.state() != State::Closed
+        let tcb = &self.flow.tcb;
+        let cut_short = tcb.state() == State::Closed && tcb.close_reason() != CloseReason::Finished;
+        self.flow.connection != UNOPENED && !cut_short
     }
 
     fn with_service<R>(

@@ -189,8 +189,8 @@ impl<P: PacketIo> Stack<P> {
 
     fn remove_flow(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {
         if let Some(mut conversation) = self.conversation(now, key, index) {
-            conversation.release();
             conversation.tell_close();
+            conversation.release();
         }
         self.flows.remove(index);
         self.wheel.cancel(id.index);
@@ -200,8 +200,8 @@ impl<P: PacketIo> Stack<P> {
     /// The connection shrinks to a TIME-WAIT.
     fn wait(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {
         if let Some(mut conversation) = self.conversation(now, key, index) {
-            conversation.release();
             conversation.tell_close();
+            conversation.release();
         }
         self.wheel.cancel(id.index);
         let Some(flow) = self.flows.remove(index) else {

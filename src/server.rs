@@ -181,7 +181,10 @@ impl Running {
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         while !self.wait(signals, LOOK_AROUND) {
             self.check_workers()?;
-            self.device.is_running().map_err(ServeError::Device)?;
+            // Whether it is up is its administrator's business; that it is there is ours.
+            if self.device.is_running().is_err() {
+                return Err(ServeError::InterfaceGone(self.device.name().to_owned()));
+            }
         }
         let ending = self.drain(signals)?;
         self.shut_down();

@@ -42,6 +42,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 const LOOK_AT_DRAIN: Duration = Duration::from_millis(5);
 /// How long resets may take to leave.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a worker may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a worker may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -181,7 +183,10 @@ impl Running {
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         while !self.wait(signals, LOOK_AROUND) {
             self.check_workers()?;
-            self.device.is_running().map_err(ServeError::Device)?;
+            // Whether it is up is its administrator's business; that it is there is ours.
+            if self.device.is_running().is_err() {
+                return Err(ServeError::InterfaceGone(self.device.name().to_owned()));
+            }
         }
         let ending = self.drain(signals)?;
         self.shut_down();
@@ -280,7 +285,7 @@ impl Running {
         }
     }
 
-    /// Gives everything back, the services first. Does nothing the second time.
+    /// Gives everything back, the services first. Does next to nothing the second time.
     fn shut_down(&mut self) {
         // Errors are of no use any more: the program goes with its link in any case.
         let _ = self.program.clear_services();
@@ -290,9 +295,14 @@ impl Running {
             let _ = program.detach();
         }
         self.order(Order::Stop);
+        let deadline = self.clock.now() + STOP_TIMEOUT;
+        let works = |worker: &Worker| matches!(&worker.thread, Some(it) if !it.is_finished());
+        while self.workers.iter().any(works) && self.clock.now() < deadline {
+            self.phase_changed.wait(LOOK_AT_DRAIN);
+        }
         for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take() {
-                // One that panicked was reported by its phase.
+            // One that panicked was reported by its phase; one that hangs goes with the process.
+            if let Some(thread) = worker.thread.take_if(|thread| thread.is_finished()) {
                 let _ = thread.join();
             }
         }

@@ -57,6 +57,8 @@ pub enum ServeError {
     },
     #[error("{interface} did not come up again within {seconds} s after the program was attached")]
     NoCarrier { interface: String, seconds: u64 },
+    #[error("interface {0} has gone: start again when it is back")]
+    InterfaceGone(String),
     #[error("core {0} is not ours to use: leave it out of --cores")]
     NotPinned(usize),
     #[error("the worker on core {0} has ended by a mistake of ours: please report what it printed")]

@@ -134,6 +134,11 @@ fn check_capabilities() -> Result<(), ServeError> {
         ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
         ("CAP_NET_RAW", CapabilitySet::NET_RAW),
         ("CAP_BPF", CapabilitySet::BPF | CapabilitySet::SYS_ADMIN),
+        // Without it the verifier does not let the program compare packet pointers; seen on 6.18.
+        (
+            "CAP_PERFMON",
+            CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN,
+        ),
     ];
     let missing = needed
         .iter()

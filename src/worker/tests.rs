@@ -2,8 +2,11 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::ring::sim::{SimConfig, SimDevice};
-use crate::stack::{Queue, StackConfig};
-use crate::wire::{ChecksumPolicy, MacAddr};
+use crate::stack::{Queue, StackConfig, Stray};
+use crate::wire::checksum::Sum;
+use crate::wire::emit::{MAX_HEADERS, Route, segment_headers};
+use crate::wire::tcp::{Flags, Header};
+use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
 
 /// Long enough for a busy machine; a test that passes does not wait for it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,10 +22,15 @@ struct Lone {
 impl Lone {
     /// A worker on the first core, with one queue that carries nothing.
     fn start(idle: Idle, before: impl FnOnce() + Send + 'static) -> Self {
-        Self::start_on(first_core(), idle, before)
+        Self::start_on(first_core(), idle, None, before)
     }
 
-    fn start_on(core: usize, idle: Idle, before: impl FnOnce() + Send + 'static) -> Self {
+    fn start_on(
+        core: usize,
+        idle: Idle,
+        next: Option<Arc<Mailbox>>,
+        before: impl FnOnce() + Send + 'static,
+    ) -> Self {
         let phase_changed = Arc::new(Wake::new().unwrap());
         let answered = Arc::new(Wake::new().unwrap());
         let mailbox = Mailbox::new(Arc::clone(&phase_changed), Arc::clone(&answered)).unwrap();
@@ -31,13 +39,14 @@ impl Lone {
             idle,
             clock: Clock::start(),
             mailbox: Arc::new(mailbox),
-            next: None,
+            next,
         };
+        let other_workers = usize::from(setup.next.is_some());
         let clock = setup.clock;
         let mailbox = Arc::clone(&setup.mailbox);
         let thread = spawn(setup, move |now| {
             before();
-            stack(now)
+            stack(now, other_workers)
         });
         Self {
             mailbox,
@@ -83,13 +92,13 @@ fn first_core() -> usize {
     core_affinity::get_core_ids().unwrap()[0].id
 }
 
-fn stack(now: Instant) -> Stack<SimDevice> {
+fn stack(now: Instant, other_workers: usize) -> Stack<SimDevice> {
     let config = StackConfig {
         tcp: crate::tcp::Config::default(),
         max_connections: 16,
         secret: [1; 32],
         hash_key: [2, 3],
-        other_workers: 0,
+        other_workers,
     };
     let queue = Queue {
         io: SimDevice::new(&SimConfig::default()).unwrap(),
@@ -99,6 +108,81 @@ fn stack(now: Instant) -> Stack<SimDevice> {
         checksums: ChecksumPolicy::Full,
     };
     Stack::new(config, vec![queue], now)
+}
+
+/// An ACK of a connection that nobody has.
+fn stray() -> Stray {
+    let to_us = FlowKey {
+        local: Address::from_ipv4([198, 18, 0, 2]),
+        remote: Address::from_ipv4([198, 18, 0, 1]),
+        local_port: 40_000,
+        remote_port: 80,
+    };
+    let route = Route {
+        link: Link {
+            local: MacAddr([2, 0, 0, 0, 0, 2]),
+            remote: MacAddr([2, 0, 0, 0, 0, 1]),
+            vlan: None,
+        },
+        key: to_us,
+        hop_limit: 64,
+        ecn: 0,
+        identification: 0,
+    };
+    let header = Header {
+        seq: 1,
+        ack: 1,
+        flags: Flags::ACK,
+        ..Header::default()
+    };
+    let mut frame = [0; MAX_HEADERS];
+    let len = segment_headers(&mut frame, &route, &header, (0, Sum::of(&[])));
+    Stray {
+        frame: frame[MAX_HEADERS - len..].into(),
+        checksums: ChecksumPolicy::Full,
+        hops: 0,
+    }
+}
+
+#[test]
+fn a_stray_goes_on_and_wakes_the_next_worker() {
+    let wake = Arc::new(Wake::new().unwrap());
+    let next = Arc::new(Mailbox::new(Arc::clone(&wake), wake).unwrap());
+    let worker = Lone::start_on(
+        first_core(),
+        Idle::Interrupt,
+        Some(Arc::clone(&next)),
+        || (),
+    );
+    worker.wait_for(Phase::Running);
+    assert!(next.fall_asleep());
+    assert!(worker.mailbox.deliver(stray()));
+    worker.mailbox.notify();
+    next.wake().wait(LIMIT);
+    let passed = next
+        .next_stray()
+        .expect("the worker has no such connection");
+    assert_eq!((passed.hops, &passed.frame), (1, &stray().frame));
+    assert_eq!(worker.tally(1).strays_sent, 1);
+
+    // One too many for a neighbour that does not come round.
+    while next.deliver(stray()) {}
+    assert!(worker.mailbox.deliver(stray()));
+    let deadline = worker.clock.now() + LIMIT;
+    let mut id = 1;
+    let tally = loop {
+        id += 1;
+        let tally = worker.tally(id);
+        if tally.strays_dropped_full > 0 || worker.clock.now() > deadline {
+            break tally;
+        }
+    };
+    assert_eq!((tally.strays_sent, tally.strays_received), (1, 2));
+    assert_eq!(
+        (tally.strays_dropped_full, tally.strays_dropped_rate),
+        (1, 0)
+    );
+    worker.stop();
 }
 
 #[test]
@@ -162,11 +246,7 @@ fn a_sleeper_wakes_for_a_letter() {
 fn a_full_mailbox_refuses() {
     let wake = Arc::new(Wake::new().unwrap());
     let mailbox = Mailbox::new(Arc::clone(&wake), wake).unwrap();
-    let stray = crate::stack::Stray {
-        frame: Box::new([0; 60]),
-        hops: 1,
-        checksums: ChecksumPolicy::Full,
-    };
+    let stray = stray();
     let delivered = (0..10_000)
         .take_while(|_| mailbox.deliver(stray.clone()))
         .count();
@@ -192,7 +272,7 @@ fn old_answers_are_thrown_away() {
 fn a_worker_is_on_its_core_before_its_stack_is_made() {
     for core in core_affinity::get_core_ids().unwrap() {
         let (sender, receiver) = mpsc::channel();
-        let worker = Lone::start_on(core.id, Idle::Interrupt, move || {
+        let worker = Lone::start_on(core.id, Idle::Interrupt, None, move || {
             sender.send(rustix::thread::sched_getcpu()).unwrap();
         });
         assert_eq!(receiver.recv().unwrap(), core.id);
@@ -202,7 +282,7 @@ fn a_worker_is_on_its_core_before_its_stack_is_made() {
 
 #[test]
 fn a_core_that_is_not_there_is_told() {
-    let worker = Lone::start_on(1_000, Idle::Interrupt, || ());
+    let worker = Lone::start_on(1_000, Idle::Interrupt, None, || ());
     worker.wait_for(Phase::NotPinned);
     worker.thread.join().unwrap();
 }

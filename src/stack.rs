@@ -268,10 +268,11 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// Refuses new connections from now on: SYNs are answered with a reset. Connections on which
-    /// nothing is on its way are closed. May be called again, for those that have become so.
+    /// nothing is on its way are closed, and forgotten when the peer has acknowledged that. To be
+    /// called again now and then, for those that have become so.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
-        self.for_each_flow(now, |conversation| conversation.close_if_idle());
+        self.for_each_flow(now, |conversation| conversation.wind_down());
     }
 
     /// Resets every connection. The resets go out with the next turn.

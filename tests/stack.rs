@@ -491,6 +491,45 @@ fn draining_refuses_the_new_and_closes_the_idle() {
     assert_eq!(world.server.live_connections(), 0, "{}", world.report());
 }
 
+/// A peer that never closes its side does not hold up the end.
+#[test]
+fn draining_does_not_wait_for_the_peers_fin() {
+    let mut world = World::new(Impairment::default(), 1, 5_000);
+    world.service = world.client.host(Mute);
+    world.connect(1_000);
+    for _ in 0..100 {
+        world.step();
+    }
+    world.server.drain(world.now);
+    // A few turns, not the minute of the FIN-WAIT-2 timer.
+    for _ in 0..8 {
+        world.step();
+    }
+    assert_eq!(world.server.live_connections(), 1, "{}", world.report());
+    world.server.drain(world.now);
+    world.server.turn(world.now);
+    assert_eq!(world.server.live_connections(), 0, "{}", world.report());
+    for _ in 0..8 {
+        world.step();
+    }
+    assert_eq!(world.client.live_connections(), 1, "it was not reset");
+}
+
+/// Neither speaks nor closes.
+struct Mute;
+
+impl Service for Mute {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
+}
+
 #[test]
 fn aborting_resets_every_peer() {
     let mut world = World::new(Impairment::default(), 1, 100_000_000);

@@ -6,8 +6,6 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::thread::CapabilitySet;
-
 use super::control::Control;
 use super::plan::{Share, deal};
 use super::{Listener, Running, ServeError, Worker, ports};
@@ -18,7 +16,9 @@ use crate::stack::{Queue, Stack, StackConfig};
 use crate::time::{Clock, Duration};
 use crate::wire::{Address, ChecksumPolicy};
 use crate::worker::{self, Mailbox, Setup, Wake, timespec};
-use crate::xdp::{AttachMode, Device, LoadOptions, Program, XdpError, attached_program};
+use crate::xdp::{
+    AttachMode, Device, LoadOptions, Program, XdpError, attached_program, missing_capabilities,
+};
 
 /// How long a driver may take to come up again after a program was attached.
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -125,25 +125,8 @@ fn available_cores() -> Vec<usize> {
     cores.into_iter().map(|core| core.id).collect()
 }
 
-/// All that are missing at once; the kernel would tell one by one, by EPERM.
 fn check_capabilities() -> Result<(), ServeError> {
-    let Ok(sets) = rustix::thread::capabilities(None) else {
-        return Ok(());
-    };
-    let needed = [
-        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
-        ("CAP_NET_RAW", CapabilitySet::NET_RAW),
-        ("CAP_BPF", CapabilitySet::BPF | CapabilitySet::SYS_ADMIN),
-        // Without it the verifier does not let the program compare packet pointers; seen on 6.18.
-        (
-            "CAP_PERFMON",
-            CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN,
-        ),
-    ];
-    let missing = needed
-        .iter()
-        .filter(|(_, any)| !sets.effective.intersects(*any));
-    let missing: Vec<_> = missing.map(|(name, _)| *name).collect();
+    let missing = missing_capabilities();
     match missing.is_empty() {
         true => Ok(()),
         false => Err(ServeError::MissingCapability(missing.join(", "))),

@@ -120,17 +120,20 @@ impl Conversation<'_> {
         self.flow.tcb.release(&mut cx);
     }
 
-    /// Closes the connection if nothing is on its way in either direction.
-    pub(super) fn close_if_idle(&mut self) {
+    /// Closes the connection if nothing is on its way in either direction, and forgets it if only
+    /// the peer is left to close.
+    pub(super) fn wind_down(&mut self) {
         let info = self.flow.tcb.info(self.core, self.now);
         let is_open = matches!(info.state, State::Established | State::CloseWait);
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
         if is_open && info.receive_queue == 0 && info.send_queue == 0 {
-            let mut cx = Context {
-                now: self.now,
-                buffers: self.buffers,
-                core: self.core,
-            };
             self.flow.tcb.close(&mut cx);
+        } else {
+            self.flow.tcb.forget_orphan(&mut cx);
         }
     }
 

@@ -418,6 +418,17 @@ impl Tcb {
         self.release(cx);
     }
 
+    /// Ends a connection that waits only for the peer's FIN, of which the application wants to hear
+    /// nothing: all that it sent is acknowledged. Says nothing to the peer. Returns whether it was
+    /// one.
+    pub fn forget_orphan(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_orphan = self.closed && self.state == State::FinWait2;
+        if is_orphan {
+            self.finish(cx, Event::Reset, CloseReason::Finished);
+        }
+        is_orphan
+    }
+
     /// The next piece of text that waits for the application; [`consume`](Self::consume) gives it
     /// back.
     pub fn readable(&self, core: &mut Core) -> Option<Readable> {

@@ -136,25 +136,30 @@ pub enum XdpError {
     },
 }
 
+/// The capabilities that this thread lacks for the program and its sockets, all at once: the kernel
+/// would tell of one at a time, by EPERM.
+pub fn missing_capabilities() -> Vec<&'static str> {
+    let Ok(sets) = rustix::thread::capabilities(None) else {
+        return Vec::new();
+    };
+    // For BPF the kernel takes CAP_SYS_ADMIN in place of CAP_BPF and CAP_PERFMON.
+    let any = CapabilitySet::SYS_ADMIN;
+    [
+        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+        ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+        ("CAP_BPF", CapabilitySet::BPF | any),
+        // Without it the verifier does not let the program compare packet pointers; seen on 6.18.
+        ("CAP_PERFMON", CapabilitySet::PERFMON | any),
+    ]
+    .into_iter()
+    .filter(|(_, needed)| !sets.effective.intersects(*needed))
+    .map(|(name, _)| name)
+    .collect()
+}
+
 /// Which capability is missing, if that is why the kernel refused.
 pub(super) fn permission() -> XdpError {
-    let Ok(sets) = rustix::thread::capabilities(None) else {
-        return XdpError::Refused;
-    };
-    let mut missing = Vec::new();
-    // For BPF the kernel takes CAP_SYS_ADMIN in place of the other two.
-    for (name, needed) in [
-        (
-            "CAP_NET_ADMIN",
-            CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN,
-        ),
-        ("CAP_NET_RAW", CapabilitySet::NET_RAW),
-        ("CAP_BPF", CapabilitySet::BPF | CapabilitySet::SYS_ADMIN),
-    ] {
-        if !sets.effective.intersects(needed) {
-            missing.push(name);
-        }
-    }
+    let missing = missing_capabilities();
     match missing.is_empty() {
         true => XdpError::Refused,
         false => XdpError::MissingCapability(missing.join(", ")),

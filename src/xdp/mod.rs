@@ -20,5 +20,5 @@ mod program;
 mod sys;
 
 pub use device::{Device, DeviceError, GroOff};
-pub use error::XdpError;
+pub use error::{XdpError, missing_capabilities};
 pub use program::{AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program};

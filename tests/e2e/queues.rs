@@ -1,7 +1,10 @@
 //! Several queues: each serves, on cores of their own and on one.
 
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+
 use crate::require_root;
-use crate::support::{Lab, Link, SERVER_IF, SERVER_V4, Server, stream};
+use crate::support::{CLIENT_IF, Lab, Link, SERVER_IF, SERVER_V4, Server, stream};
 
 const MIB: u64 = 1 << 20;
 
@@ -69,6 +72,49 @@ fn two_queues_on_one_core() {
     let server = Server::start(&lab.server, &["--cores", "0", "echo:7"]);
     echo_over_all_queues(&lab);
     server.stop();
+}
+
+/// The client's kernel is told to send by the other queue in the middle of a connection, so its
+/// segments reach the worker that does not know them.
+#[test]
+fn a_connection_survives_a_change_of_queue() {
+    require_root!();
+    let lab = Lab::new(Link {
+        queues: 2,
+        ..Link::default()
+    });
+    let server = Server::start(&lab.server, &["--cores", "0,1", "echo:7"]);
+    let client = stream::connect(&lab.client, SERVER_V4, 7).expect("a connection");
+    for queue in [0, 1, 0] {
+        send_by(&lab, queue);
+        for round in 0..100u8 {
+            ping(&client, &[round; 1000]).unwrap_or_else(|error| panic!("by {queue}: {error}"));
+        }
+    }
+    // On one of the two queues they all were strays: 100 pings at least.
+    assert!(server.count("strays_sent") >= 100, "{}", server.ss(&[]));
+    assert!(server.count("stray_taken") >= 100);
+    server.stop();
+    lab.assert_clean();
+}
+
+/// There and back.
+fn ping(mut stream: &TcpStream, octets: &[u8]) -> io::Result<()> {
+    stream.write_all(octets)?;
+    let mut echo = vec![0; octets.len()];
+    stream.read_exact(&mut echo)?;
+    assert_eq!(echo, octets);
+    Ok(())
+}
+
+/// XPS: all CPUs of the client send by this one of two queues.
+fn send_by(lab: &Lab, queue: usize) {
+    let directory = format!("/sys/class/net/{CLIENT_IF}/queues");
+    let script = format!(
+        "echo 0 > {directory}/tx-{}/xps_cpus && echo 3 > {directory}/tx-{queue}/xps_cpus",
+        1 - queue
+    );
+    lab.client.shell(10, &script);
 }
 
 #[test]

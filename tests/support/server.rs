@@ -98,12 +98,26 @@ impl Server {
 
     /// `corelane ss` of this server, with more `arguments`; its stdout.
     pub(crate) fn ss(&self, arguments: &[&str]) -> String {
+        self.show("ss", arguments)
+    }
+
+    /// A counter of `corelane stats`, 0 where it says nothing of it.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let stats = self.show("stats", &[]);
+        let named = stats.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(name)).then(|| words.next()?.parse::<u64>().ok())?
+        });
+        named.sum()
+    }
+
+    fn show(&self, what: &str, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_corelane"))
-            .args(["ss", "--pid", &self.pid().to_string()])
+            .args([what, "--pid", &self.pid().to_string()])
             .args(arguments)
             .output()
             .expect("the binary is built");
-        super::succeed("corelane ss", output)
+        super::succeed("corelane", output)
     }
 
     fn wait_at_most(&mut self, limit: Duration) -> Option<ExitStatus> {

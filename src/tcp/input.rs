@@ -155,7 +155,6 @@ impl Tcb {
         if !header.flags.contains(Flags::ACK) {
             return Arrival::default();
         }
-        self.remember_timestamp(cx, header, seq);
         let mut arrival = Arrival::default();
         if self.state == State::SynReceived {
             if !self.acknowledges_our_syn(cx, header) {
@@ -167,6 +166,8 @@ impl Tcb {
             return arrival;
         }
         arrival.events |= Events::ACCEPTED;
+        // Only now: one forged TSval would have PAWS drop all that the peer sends.
+        self.remember_timestamp(cx, header, seq);
         self.restart_keepalive(cx.now);
         self.unanswered_probes = 0;
         if self.state != State::Closed {
@@ -288,7 +289,7 @@ impl Tcb {
         true
     }
 
-    /// RFC 7323 section 4.3, as corrected by its appendix on Last.ACK.sent.
+    /// RFC 7323 section 4.3, rule (2).
     fn remember_timestamp(&mut self, cx: &Context<'_>, header: &Header, seq: Seq) {
         let acked = self.rcv.acked;
         if let (Some(state), Some(timestamps)) = (&mut self.timestamps, header.options.timestamps)

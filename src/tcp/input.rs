@@ -170,9 +170,7 @@ impl Tcb {
         self.remember_timestamp(cx, header, seq);
         self.restart_keepalive(cx.now);
         self.unanswered_probes = 0;
-        if self.state != State::Closed {
-            self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
-        }
+        self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
         arrival
     }
 

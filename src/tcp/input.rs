@@ -174,7 +174,7 @@ impl Tcb {
         arrival
     }
 
-    /// The last segment of a simultaneous open (RFC 9293 section 3.5, figure 8; RFC 1122 section
+    /// The last segment of a simultaneous open (RFC 9293 section 3.5; RFC 1122 section
     /// 4.2.2.10): the peer's SYN again, now with an acknowledgment of ours. Its sequence number is
     /// old, so that the first check would drop it, and both sides would answer each other for ever.
     fn is_crossing_syn_ack(&self, header: &Header) -> bool {
@@ -298,7 +298,7 @@ impl Tcb {
         }
     }
 
-    /// First check: RFC 9293 section 3.4, table 6.
+    /// First check: the segment acceptability test of RFC 9293 section 3.4.
     fn is_acceptable(&mut self, cx: &mut Context<'_>, seq: Seq, len: u32, flags: Flags) -> bool {
         let window = self.rcv.edge.since(self.rcv.nxt);
         let acceptable = match (len, window) {

@@ -22,7 +22,7 @@ impl Tcb {
         // RFC 5961 section 5.2.
         if ack.after(self.snd.nxt) || ack.before(self.snd.una - self.snd.max_wnd) {
             cx.core.counters.ack_rejected += 1;
-            self.challenge(cx, segment.payload.len());
+            self.challenge(cx);
             return false;
         }
         let is_duplicate = self.is_duplicate_ack(segment, ack);

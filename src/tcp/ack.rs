@@ -22,7 +22,7 @@ impl Tcb {
         // RFC 5961 section 5.2.
         if ack.after(self.snd.nxt) || ack.before(self.snd.una - self.snd.max_wnd) {
             cx.core.counters.ack_rejected += 1;
-            self.challenge(cx, segment.payload.len());
+            self.challenge(cx);
             return false;
         }
         let is_duplicate = self.is_duplicate_ack(segment, ack);
@@ -50,11 +50,18 @@ impl Tcb {
         if !is_newer || ack.before(self.snd.una) {
             return;
         }
+        let was_closed = self.snd.wnd == 0;
         self.snd.wnd = u32::from(header.window) << self.snd.shift;
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.snd.wl1 = seq;
         self.snd.wl2 = ack;
-        if self.snd.wnd > 0 {
+        if self.snd.wnd == 0 {
+            // What is in flight may lie beyond a window that has shrunk: that the peer answers is
+            // enough (RFC 9293 section 3.8.6, and section 3.8.6.1, MUST-37).
+            self.rtt.on_progress();
+        } else if was_closed {
+            // Not for each acknowledgment, or a peer that sends many of them could put off the
+            // override of the sender's SWS avoidance for ever.
             self.timers.stop(Timer::Persist);
             self.window_probes = 0;
         }

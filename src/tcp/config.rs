@@ -43,7 +43,7 @@ pub struct Config {
     /// How long an orphaned FIN-WAIT-2 lasts.
     pub fin_wait_2: Duration,
     /// Retransmissions of one segment before the connection is given up (R2 of RFC 9293 section
-    /// 3.8.3). Fifteen take about 15 minutes at the least RTO.
+    /// 3.8.3). Fifteen take about nine minutes at the least RTO.
     pub retransmissions: u8,
     /// Retransmissions of a SYN.
     pub syn_retransmissions: u8,
@@ -53,7 +53,7 @@ pub struct Config {
     pub syn_queue: usize,
     /// Keepalive for every connection, if set (RFC 9293 section 3.8.4: off by default).
     pub keepalive: Option<Keepalive>,
-    /// Challenge ACKs (RFC 5961 section 10) per core and second.
+    /// Challenge ACKs (RFC 5961 section 7) per core and second.
     pub challenge_acks_per_second: u32,
     /// Whether SACK, timestamps and window scale are offered and accepted.
     pub sack: bool,

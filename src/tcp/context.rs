@@ -97,7 +97,7 @@ counters! {
     attempt_fails,
     /// Established connections that were reset or timed out.
     established_resets,
-    /// Segments received, those in error included.
+    /// Segments received for a connection, half-open ones and TIME-WAITs included, or a listener.
     in_segs,
     /// Segments sent, retransmissions included.
     out_segs,
@@ -145,7 +145,7 @@ counters! {
     window_probes,
     /// Keepalive probes sent.
     keepalive_probes,
-    /// Connections given up: no acknowledgment, or no answer to keepalive.
+    /// Connections given up: no acknowledgment, no answer to probes, or an orphan in FIN-WAIT-2.
     timed_out,
     /// Connections reset because text arrived after the application had closed.
     aborts_on_data,

@@ -13,7 +13,7 @@ use crate::wire::tcp::{Flags, Header, Segment};
 /// RFC 7323 section 5.5: TS.Recent is not trusted after 24 days of silence.
 const TS_RECENT_LIFETIME_MS: u32 = 24 * 24 * 3_600 * 1_000;
 
-/// Challenge ACKs of one connection for segments without text are so far apart, as Linux's are
+/// Challenge ACKs of one connection are so far apart, as Linux's are
 /// (`tcp_invalid_ratelimit`).
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -149,13 +149,12 @@ impl Tcb {
         if header.flags.contains(Flags::SYN) {
             // RFC 5961 section 4.2: whatever the sequence number.
             cx.core.counters.syn_challenged += 1;
-            self.challenge(cx, 0);
+            self.challenge(cx);
             return Arrival::default();
         }
         if !header.flags.contains(Flags::ACK) {
             return Arrival::default();
         }
-        self.remember_timestamp(cx, header, seq);
         let mut arrival = Arrival::default();
         if self.state == State::SynReceived {
             if !self.acknowledges_our_syn(cx, header) {
@@ -167,15 +166,15 @@ impl Tcb {
             return arrival;
         }
         arrival.events |= Events::ACCEPTED;
+        // Only now: one forged TSval would have PAWS drop all that the peer sends.
+        self.remember_timestamp(cx, header, seq);
         self.restart_keepalive(cx.now);
         self.unanswered_probes = 0;
-        if self.state != State::Closed {
-            self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
-        }
+        self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
         arrival
     }
 
-    /// The last segment of a simultaneous open (RFC 9293 section 3.5, figure 8; RFC 1122 section
+    /// The last segment of a simultaneous open (RFC 9293 section 3.5; RFC 1122 section
     /// 4.2.2.10): the peer's SYN again, now with an acknowledgment of ours. Its sequence number is
     /// old, so that the first check would drop it, and both sides would answer each other for ever.
     fn is_crossing_syn_ack(&self, header: &Header) -> bool {
@@ -282,13 +281,13 @@ impl Tcb {
         let age = (cx.now.as_millis() as u32).wrapping_sub(state.recent_at);
         if is_old && age < TS_RECENT_LIFETIME_MS {
             cx.core.counters.paws_rejected += 1;
-            self.challenge(cx, segment.payload.len());
+            self.answer_stray(cx, segment.payload.len());
             return false;
         }
         true
     }
 
-    /// RFC 7323 section 4.3, as corrected by its appendix on Last.ACK.sent.
+    /// RFC 7323 section 4.3, rule (2).
     fn remember_timestamp(&mut self, cx: &Context<'_>, header: &Header, seq: Seq) {
         let acked = self.rcv.acked;
         if let (Some(state), Some(timestamps)) = (&mut self.timestamps, header.options.timestamps)
@@ -299,7 +298,7 @@ impl Tcb {
         }
     }
 
-    /// First check: RFC 9293 section 3.4, table 6.
+    /// First check: the segment acceptability test of RFC 9293 section 3.4.
     fn is_acceptable(&mut self, cx: &mut Context<'_>, seq: Seq, len: u32, flags: Flags) -> bool {
         let window = self.rcv.edge.since(self.rcv.nxt);
         let acceptable = match (len, window) {
@@ -332,11 +331,10 @@ impl Tcb {
                 self.owe_duplicate_ack();
             }
         } else {
-            // A probe (keepalive or zero-window) or a stranger: both get an ACK, within limits, so
-            // that two confused peers fall silent.
+            // A probe (keepalive or zero-window) or a stranger: both get an ACK.
             cx.core.counters.out_of_window += 1;
             let is_text = !flags.contains(Flags::SYN);
-            self.challenge(cx, if is_text { len as usize } else { 0 });
+            self.answer_stray(cx, if is_text { len as usize } else { 0 });
         }
         false
     }
@@ -345,7 +343,7 @@ impl Tcb {
     fn handle_reset<'a>(&mut self, cx: &mut Context<'_>, seq: Seq) -> Arrival<'a> {
         if seq != self.rcv.nxt {
             cx.core.counters.rst_challenged += 1;
-            self.challenge(cx, 0);
+            self.challenge(cx);
             return Arrival::default();
         }
         let reason = match self.state {
@@ -357,17 +355,26 @@ impl Tcb {
         Arrival::of(Events::CLOSED)
     }
 
-    /// A challenge ACK for a segment with so much text. RFC 5961 section 7 limits them; and two
-    /// confused peers that answer each other's acknowledgments must fall silent, so that what has
-    /// no text is answered only now and then.
-    pub(super) fn challenge(&mut self, cx: &mut Context<'_>, text: usize) {
-        if text == 0 {
-            if cx.now < self.challenged_at + CHALLENGE_INTERVAL {
-                cx.core.counters.challenge_acks_suppressed += 1;
-                return;
-            }
-            self.challenged_at = cx.now;
+    /// The ACK for a segment that is not acceptable and has so much text. Text gets one each time,
+    /// as every duplicate does.
+    fn answer_stray(&mut self, cx: &mut Context<'_>, text: usize) {
+        if text > 0 {
+            self.owe_duplicate_ack();
+        } else {
+            self.challenge(cx);
         }
+    }
+
+    /// A challenge ACK, within two limits. That of the core is RFC 5961 section 7's. That of the
+    /// connection keeps two confused peers from answering each other's acknowledgments for ever;
+    /// and without it one peer could use up the core's limit and learn, by counting what it gets,
+    /// what others were sent (CVE-2016-5696).
+    pub(super) fn challenge(&mut self, cx: &mut Context<'_>) {
+        if cx.now < self.challenged_at + CHALLENGE_INTERVAL {
+            cx.core.counters.challenge_acks_suppressed += 1;
+            return;
+        }
+        self.challenged_at = cx.now;
         if cx.core.may_challenge(cx.now) {
             self.owe_duplicate_ack();
         }

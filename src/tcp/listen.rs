@@ -58,8 +58,8 @@ pub enum SynVerdict {
 
 impl Listener {
     /// The first segment of a peer (RFC 9293 section 3.10.7.2): a new half-open connection, or
-    /// `None` when the queue is full or the segment opens nothing. `beyond` is what a TIME-WAIT
-    /// asks for.
+    /// `None` when the queue is full. The segment [opens](SynEntry::opens); `beyond` is what a
+    /// TIME-WAIT asks for.
     pub fn handle_syn(
         &mut self,
         cx: &mut Context<'_>,
@@ -75,7 +75,7 @@ impl Listener {
             return None;
         }
         let iss = cx.core.isn.isn(key, cx.now);
-        // A TIME-WAIT's successor starts behind it (RFC 9293 section 3.10.7.4, MAY-2).
+        // A TIME-WAIT's successor starts behind it (RFC 9293 section 3.6.1, MAY-2).
         let iss = beyond
             .filter(|&beyond| iss.at_or_before(beyond))
             .map_or(iss, |b| b + 64_000);
@@ -238,10 +238,9 @@ impl SynEntry {
     }
 }
 
-/// Whether a segment may open a connection: a SYN and nothing that contradicts it.
 impl SynEntry {
-    /// RFC 9293 section 3.10.7.2 in one line: no RST, no ACK, a SYN; and no FIN, which no honest
-    /// peer sends with it.
+    /// Whether a segment may open a connection (RFC 9293 section 3.10.7.2): a SYN, no RST, no ACK;
+    /// and no FIN, which no honest peer sends with it.
     pub fn opens(header: &Header) -> bool {
         header.flags.contains(Flags::SYN)
             && !header

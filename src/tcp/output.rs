@@ -196,7 +196,7 @@ impl SegmentBuilder<'_, '_> {
         let segments = &mut self.cx.core.segments;
         let Some(lost) = tcb.send.first_lost(segments) else {
             tcb.pending.fast_retransmit = false;
-            return self.fin_alone();
+            return None;
         };
         let (seq, len, end) = (lost.seq, lost.len, lost.end());
         let payload = Payload {

@@ -4,13 +4,12 @@ use crate::time::Duration;
 
 /// RFC 6298 rule 2.1: the RTO before any round trip has been measured.
 pub(super) const INITIAL_RTO: Duration = Duration::from_secs(1);
-/// RFC 6298 rule 2.4 asks for one second; Linux has used 200 ms for twenty years, well above its
-/// peers' delayed ACK, and so do we, because a second of silence is an outage to a data centre.
-pub(super) const MIN_RTO: Duration = Duration::from_millis(200);
+/// How far the RTO stays above SRTT, in place of RFC 6298 rule 2.4's least RTO of one second: a
+/// second of silence is an outage to a data centre. As in Linux it is room for the peer's delayed
+/// ACK on top of the round trip, however long and steady that is.
+pub(super) const RTO_MARGIN: Duration = Duration::from_millis(200);
 /// RFC 6298 rule 2.5: at least 60 seconds.
 pub(super) const MAX_RTO: Duration = Duration::from_secs(60);
-/// G of RFC 6298: our clock is far finer than this, but the worker's turn is not.
-const GRANULARITY_US: u32 = 1_000;
 
 /// Smoothed round-trip time and the RTO made from it. Microseconds in `u32` reach 71 minutes.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +48,9 @@ impl RttEstimator {
             self.rttvar_us = self.rttvar_us - self.rttvar_us / 4 + self.srtt_us.abs_diff(r) / 4;
             self.srtt_us = (self.srtt_us - self.srtt_us / 8 + r / 8).max(1);
         }
-        let rto = self.srtt_us + GRANULARITY_US.max(4 * self.rttvar_us);
-        self.rto_us = rto.clamp(MIN_RTO.as_micros() as u32, MAX_RTO.as_micros() as u32);
+        let rto = self.srtt_us + (4 * self.rttvar_us).max(RTO_MARGIN.as_micros() as u32);
+        // Finer than a millisecond is noise.
+        self.rto_us = (rto - rto % 1_000).min(MAX_RTO.as_micros() as u32);
         self.backoff = 0;
         self.expirations = 0;
     }
@@ -124,21 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_path_settles_just_above_its_round_trip() {
+    fn a_steady_path_leaves_room_for_a_delayed_ack() {
         let mut rtt = RttEstimator::default();
         for _ in 0..200 {
             rtt.on_measurement(Duration::from_secs(1));
         }
-        assert!(rtt.rto() >= Duration::from_secs(1) && rtt.rto() < Duration::from_millis(1_010));
+        assert_eq!(rtt.rto(), Duration::from_millis(1_200));
     }
 
     #[test]
     fn rto_is_bounded_below_and_above_and_doubles() {
         let mut rtt = RttEstimator::default();
         rtt.on_measurement(Duration::from_micros(20));
-        assert_eq!(rtt.rto(), MIN_RTO);
+        assert_eq!(rtt.rto(), RTO_MARGIN);
         rtt.on_timeout();
-        assert_eq!(rtt.rto(), MIN_RTO * 2);
+        assert_eq!(rtt.rto(), RTO_MARGIN * 2);
         for _ in 0..300 {
             rtt.on_timeout();
         }
@@ -146,7 +146,7 @@ mod tests {
         rtt.on_progress();
         assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, 0));
         rtt.on_measurement(Duration::from_micros(20));
-        assert_eq!(rtt.rto(), MIN_RTO);
+        assert_eq!(rtt.rto(), RTO_MARGIN);
         rtt.on_measurement(Duration::MAX);
         assert_eq!(rtt.rto(), MAX_RTO);
     }

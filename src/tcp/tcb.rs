@@ -183,7 +183,7 @@ pub struct Tcb {
     pub(super) controller: AnyController,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
-    /// When a segment without text was last challenged.
+    /// When it last sent a challenge ACK.
     pub(super) challenged_at: Instant,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,

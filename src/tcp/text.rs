@@ -143,6 +143,10 @@ impl Tcb {
 
     /// Eighth check: the FIN counts when all text before it has arrived.
     fn handle_fin(&mut self, cx: &mut Context<'_>) {
+        if self.state.may_receive() && self.rcv.fin.is_some_and(|fin| fin.before(self.rcv.nxt)) {
+            // Text has come where the FIN was said to be: it was none.
+            self.rcv.fin = None;
+        }
         if self.rcv.fin != Some(self.rcv.nxt) || !self.state.may_receive() {
             return;
         }

@@ -72,7 +72,7 @@ impl TimeWait {
         self.acknowledge(cx)
     }
 
-    /// RFC 6191 section 2, and RFC 9293 section 3.10.7.4 (MAY-2) for peers without timestamps.
+    /// RFC 6191 section 2, and RFC 9293 section 3.6.1 (MAY-2) for peers without timestamps.
     fn handle_syn(&self, cx: &mut Context<'_>, header: &Header) -> TimeWaitVerdict {
         let newer_timestamp = match (self.timestamps, header.options.timestamps) {
             (Some(state), Some(timestamps)) => {

@@ -12,6 +12,8 @@ pub struct Reno {
     /// Octets acknowledged since `cwnd` last grew in congestion avoidance (RFC 3465 section 2.1).
     bytes_acked: u32,
     smss: u16,
+    /// In the slow start that follows a timeout.
+    after_timeout: bool,
 }
 
 impl Reno {
@@ -22,6 +24,7 @@ impl Reno {
             ssthresh: u32::MAX,
             bytes_acked: 0,
             smss,
+            after_timeout: false,
         }
     }
 
@@ -58,9 +61,12 @@ impl Controller for Reno {
             return;
         }
         if self.cwnd < self.ssthresh {
-            // RFC 3465 section 2.2, L = 2.
-            self.cwnd = self.cwnd.saturating_add(acked.min(2 * self.smss()));
+            // RFC 3465 section 2.3: L = 2; but 1 after a timeout, when an acknowledgment covers
+            // much that left the network long ago.
+            let limit = if self.after_timeout { 1 } else { 2 };
+            self.cwnd = self.cwnd.saturating_add(acked.min(limit * self.smss()));
         } else {
+            self.after_timeout = false;
             self.bytes_acked = self.bytes_acked.saturating_add(acked);
             if self.bytes_acked >= self.cwnd {
                 self.bytes_acked -= self.cwnd;
@@ -74,6 +80,7 @@ impl Controller for Reno {
         // RFC 5681 section 3.2 step 3: the three segments that have left the network.
         self.cwnd = self.ssthresh.saturating_add(3 * self.smss());
         self.bytes_acked = 0;
+        self.after_timeout = false;
     }
 
     fn on_duplicate_ack(&mut self) {
@@ -105,6 +112,7 @@ impl Controller for Reno {
         // RFC 5681 section 3.1: the loss window.
         self.cwnd = self.smss();
         self.bytes_acked = 0;
+        self.after_timeout = true;
     }
 
     fn on_idle(&mut self) {
@@ -132,6 +140,7 @@ mod tests {
             ssthresh,
             bytes_acked: 0,
             smss: 1000,
+            after_timeout: false,
         }
     }
 
@@ -162,6 +171,14 @@ mod tests {
         let mut reno = reno(10_000, 64_000);
         reno.on_ack(NOW, 9000, 10_000);
         assert_eq!(reno.cwnd(), 12_000);
+    }
+
+    #[test]
+    fn after_a_timeout_it_counts_for_one() {
+        let mut reno = reno(20_000, u32::MAX);
+        reno.on_timeout(NOW, 20_000, true);
+        reno.on_ack(NOW, 9_000, 20_000);
+        assert_eq!(reno.cwnd(), 2_000);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Tcb {
             return;
         }
         self.recovery.duplicates = self.recovery.duplicates.saturating_add(1);
-        // RFC 6582 section 3.2 step 1: at or below `recover`, these are echoes of the last
+        // RFC 6582 section 3.2 step 2: at or below `recover`, these are echoes of the last
         // recovery's own retransmissions.
         if self.recovery.duplicates == DUPLICATE_THRESHOLD
             && self.snd.una.after(self.recovery.recover + 1)

@@ -548,3 +548,22 @@ fn unacknowledged_text_is_delivered_after_close() {
     assert_eq!(t.state(), State::TimeWait);
     t.sent_one();
 }
+
+/// A peer that takes its FIN back has not closed.
+#[test]
+fn text_where_an_early_fin_was_said_to_be_takes_its_place() {
+    let mut t = established();
+    recv!(t, Seg { seq: 4, ..PEER_FIN });
+    recv!(
+        t,
+        Seg {
+            text: b"abcdef",
+            ..ACK
+        }
+    );
+    assert_eq!(t.state(), State::Established);
+    assert!(!t.tcb.is_peer_closed());
+    recv!(t, Seg { seq: 7, ..PEER_FIN });
+    assert!(t.tcb.is_peer_closed());
+    t.sent();
+}

@@ -181,5 +181,5 @@ fn the_handshakes_round_trip_is_measured() {
     let t = half.open(&ack, &[]);
     let info = t.tcb.info(&t.core, t.now);
     assert_eq!(info.srtt, Some(Duration::from_millis(80)));
-    assert_eq!(info.rto, Duration::from_millis(240));
+    assert_eq!(info.rto, Duration::from_millis(280));
 }

@@ -219,3 +219,28 @@ fn our_clock_ticks_in_milliseconds() {
         .tsval;
     assert_eq!(second.wrapping_sub(first), 150);
 }
+
+/// RFC 5961 section 5.2 comes first: who cannot know our numbers must not set TS.Recent, or PAWS
+/// drops all that the peer sends.
+#[test]
+fn a_timestamp_with_an_acknowledgment_out_of_range_is_not_remembered() {
+    let mut t = with_timestamps();
+    recv!(
+        t,
+        Seg {
+            ack: 0x8000_0000,
+            timestamps: Some((1_000 + (1 << 30), 0)),
+            text: b"forged",
+            ..ACK
+        }
+    );
+    assert_eq!(echo(&mut t), 1_000);
+    recv!(
+        t,
+        Seg {
+            text: b"true",
+            ..ACK
+        }
+    );
+    assert_eq!(t.received, b"true");
+}

@@ -223,6 +223,52 @@ fn a_window_that_closes_under_text_in_flight_is_probed_once_that_is_acknowledged
     sent!(t, [Seg { seq: 2_000, ..ACK }]);
 }
 
+/// Section 3.8.6: text beyond a window that has shrunk is no reason to give up a peer that answers.
+#[test]
+fn a_window_that_shrinks_to_nothing_under_text_in_flight_does_not_end_the_connection() {
+    let mut t = established();
+    t.send(b"waiting");
+    t.sent_one();
+    t.peer_window = 0;
+    for _ in 0..40 {
+        let due = t.tcb.next_deadline().expect("the timer runs");
+        t.advance(due.saturating_since(t.now));
+        assert_eq!(t.sent_one().text, b"waiting");
+        recv!(t, ACK);
+    }
+    assert_eq!(t.state(), State::Established);
+    advance!(t, 3600 s);
+    assert_eq!(t.state(), State::Closed, "a dead peer is given up");
+    t.happened(Events::CLOSED);
+    t.sent();
+}
+
+/// A peer that sends all the time acknowledges all the time.
+#[test]
+fn acknowledgments_do_not_put_off_the_override() {
+    let mut t = established();
+    t.send(b"x");
+    t.sent();
+    t.peer_window = 10;
+    recv!(t, Seg { ack: 2, ..ACK });
+    t.send(&octets(1_000));
+    sent_nothing!(t);
+    for i in 0..4 {
+        advance!(t, 50 ms);
+        recv!(
+            t,
+            Seg {
+                seq: 1 + 10 * i,
+                ack: 2,
+                text: &octets(10),
+                ..ACK
+            }
+        );
+    }
+    let sent = t.sent();
+    assert_eq!(sent.iter().map(|s| s.text.len()).sum::<usize>(), 10);
+}
+
 #[test]
 fn a_fin_needs_no_window() {
     let mut t = established();

@@ -26,13 +26,25 @@ impl Tcb {
             return false;
         }
         let is_duplicate = self.is_duplicate_ack(segment, ack);
+        let flight_size = self.flight_size();
         self.take_window(header, ack);
-        if ack.after(self.snd.una) {
-            self.handle_new_ack(cx, header, ack, events);
+        let acked = if ack.after(self.snd.una) {
+            self.handle_new_ack(cx, header, ack, events)
+        } else {
+            0
+        };
+        if self.state == State::Closed {
+            return false;
+        }
+        if self.sack {
+            let is_duplicate = self.take_sack_blocks(cx, header);
+            self.recover_by_sack(cx, is_duplicate, acked, flight_size);
+        } else if acked > 0 {
+            self.recover(cx, acked, flight_size);
         } else if is_duplicate {
             self.handle_duplicate_ack(cx);
         }
-        self.state != State::Closed
+        true
     }
 
     /// RFC 5681 section 2, DUPLICATE ACKNOWLEDGMENT.
@@ -67,14 +79,14 @@ impl Tcb {
         }
     }
 
+    /// Something new is acknowledged. Returns how much.
     fn handle_new_ack(
         &mut self,
         cx: &mut Context<'_>,
         header: &Header,
         ack: Seq,
         events: &mut Events,
-    ) {
-        let flight_size = self.flight_size();
+    ) -> u32 {
         let acked = ack.since(self.snd.una);
         // The FIN has a sequence number, but no segment in the queue.
         let fin_acked = self.fin != FinState::None && ack.after(self.snd.end);
@@ -89,7 +101,6 @@ impl Tcb {
             self.rtt.on_measurement(cx.now.saturating_since(sent_at));
         }
         self.rtt.on_progress();
-        self.recover(cx, acked, flight_size);
         self.restart_retransmission_timer(cx);
         if self.wants_send {
             *events |= Events::WRITABLE;
@@ -99,6 +110,7 @@ impl Tcb {
             self.fin = FinState::Sent;
             self.handle_ack_of_fin(cx, events);
         }
+        acked
     }
 
     /// RFC 6298 rules 5.2 and 5.3.

@@ -267,7 +267,12 @@ impl SegmentBuilder<'_, '_> {
     fn sendable(&mut self, seq: Seq, len: u16) -> Option<u16> {
         let tcb = &mut *self.tcb;
         let pipe = tcb.pipe();
-        let beyond = tcb.recovery.limited_transmit() * u32::from(tcb.smss);
+        // With SACK, `pipe` itself tells what has left the network.
+        let beyond = if tcb.sack {
+            0
+        } else {
+            tcb.recovery.limited_transmit() * u32::from(tcb.smss)
+        };
         if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd().saturating_add(beyond) {
             return None;
         }

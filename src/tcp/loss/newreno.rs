@@ -7,15 +7,15 @@ use crate::tcp::state::{Event, State};
 use crate::tcp::tcb::{CloseReason, FinState, Tcb};
 
 /// RFC 5681 section 3.2.
-const DUPLICATE_THRESHOLD: u8 = 3;
+pub(super) const DUPLICATE_THRESHOLD: u8 = 3;
 
 /// Where a connection is in recovering from loss.
 #[derive(Debug)]
 pub(in crate::tcp) struct Recovery {
-    duplicates: u8,
-    in_fast_recovery: bool,
+    pub(super) duplicates: u8,
+    pub(super) in_fast_recovery: bool,
     /// RFC 6582's `recover`: nothing up to here may start another recovery.
-    recover: Seq,
+    pub(super) recover: Seq,
 }
 
 impl Recovery {
@@ -61,14 +61,23 @@ impl Tcb {
             && self.snd.una.after(self.recovery.recover + 1)
             && self.send.mark_head_lost(&mut cx.core.segments)
         {
-            self.recovery.in_fast_recovery = true;
-            self.recovery.recover = self.snd.nxt - 1;
-            // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
-            let flight_size = self.flight_size().min(self.controller.cwnd());
-            self.controller.on_loss(cx.now, flight_size);
-            self.pending.fast_retransmit = true;
-            cx.core.counters.fast_retransmits += 1;
+            self.enter_recovery(cx);
+            // Step 3 of RFC 5681 section 3.2: as many segments have left the network.
+            for _ in 0..DUPLICATE_THRESHOLD {
+                self.controller.on_duplicate_ack();
+            }
         }
+    }
+
+    /// The first segment is lost, and the network congested.
+    pub(super) fn enter_recovery(&mut self, cx: &mut Context<'_>) {
+        self.recovery.in_fast_recovery = true;
+        self.recovery.recover = self.snd.nxt - 1;
+        // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
+        let flight_size = self.flight_size().min(self.controller.cwnd());
+        self.controller.on_loss(cx.now, flight_size);
+        self.pending.fast_retransmit = true;
+        cx.core.counters.fast_retransmits += 1;
     }
 
     /// `acked` octets are newly acknowledged; `flight_size` were in flight before.

@@ -14,7 +14,11 @@ fn check(t: &Host) {
         tcb.snd.nxt.at_or_before(tcb.snd.end + 1),
         "nxt <= end + FIN"
     );
-    assert!(tcb.send.lost() <= tcb.flight_size(), "lost <= flight");
+    assert!(
+        tcb.send.lost() + tcb.send.sacked() <= tcb.flight_size(),
+        "lost and sacked are in flight"
+    );
+    tcb.send.check(&t.core.segments);
     if tcb.state().is_synchronized() {
         assert!(tcb.rcv.nxt.at_or_before(tcb.rcv.edge), "nxt <= edge");
         assert!(tcb.rcv.edge.since(tcb.rcv.nxt) <= tcb_buffer(t), "window");
@@ -133,7 +137,12 @@ fn forge(t: &Host, chance: &mut Chance) -> Header {
             mss: chance.percent(10).then(|| chance.next() as u16),
             window_scale: chance.percent(10).then(|| chance.next() as u8),
             sack_permitted: chance.percent(10),
-            ..Options::default()
+            sack: (0..chance.below(5))
+                .map(|_| SackBlock {
+                    left: near(chance, t.tcb.snd.una, t.tcb.snd.nxt),
+                    right: near(chance, t.tcb.snd.nxt, t.tcb.snd.una),
+                })
+                .collect(),
         },
     }
 }

@@ -17,6 +17,7 @@ mod recovery;
 mod reset;
 mod retransmission;
 mod sack;
+mod sack_recovery;
 mod setup;
 mod simulator;
 mod text;
@@ -26,11 +27,13 @@ mod window;
 
 use std::collections::VecDeque;
 
+use arrayvec::ArrayVec;
+
 use self::buffers::TestBuffers;
 use self::setup::{HalfOpen, Setup};
 use super::*;
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
+use crate::wire::tcp::{Flags, Header, Options, SackBlock, Segment, Timestamps};
 use crate::wire::{Address, FlowKey};
 
 const FIN: Flags = Flags(Flags::FIN.0 | Flags::ACK.0);
@@ -221,9 +224,20 @@ impl Host {
             urgent: 0,
             options: Options {
                 timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
+                sack: self.sack_blocks(seg.sack.unwrap_or_default()),
                 ..Options::default()
             },
         }
+    }
+
+    /// The peer's blocks, which count from our ISS.
+    fn sack_blocks(&self, blocks: &[(u32, u32)]) -> ArrayVec<SackBlock, 4> {
+        let iss = self.tcb.snd.iss.0;
+        let absolute = |&(left, right): &(u32, u32)| SackBlock {
+            left: iss.wrapping_add(left),
+            right: iss.wrapping_add(right),
+        };
+        blocks.iter().map(absolute).collect()
     }
 
     fn recv(&mut self, seg: Seg<'_>) {

@@ -143,8 +143,8 @@ pub struct Stack<P: PacketIo> {
     flows: Arena<Flow>,
     half_open: Arena<HalfOpen>,
     waiting: Arena<Waiting>,
-    /// TIME-WAITs in the order in which they end.
-    expiring: VecDeque<FlowId>,
+    /// TIME-WAITs and when to look whether they have ended, in the order of that.
+    expiring: VecDeque<(Instant, FlowId)>,
     wheel: TimerWheel,
     expired: Vec<u32>,
     services: Vec<Box<dyn AnyService>>,
@@ -328,10 +328,7 @@ impl<P: PacketIo> Stack<P> {
     /// When to turn again if nothing arrives.
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let timer = self.wheel.next_deadline();
-        let time_wait = self
-            .expiring
-            .front()
-            .and_then(|&id| self.waiting_deadline(id));
+        let time_wait = self.expiring.front().map(|&(due, _)| due);
         let awaits_frames =
             !self.starved.is_empty() || self.ports.iter().any(Port::awaits_completion);
         let look_again = awaits_frames.then(|| now + COMPLETION_POLL);

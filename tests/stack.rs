@@ -651,3 +651,55 @@ impl Service for Reluctant {
         }
     }
 }
+
+/// Moves what one has sent to the other; shows each frame to `see` on the way.
+fn carry(from: &mut Stack<SimDevice>, to: &mut Stack<SimDevice>, mut see: impl FnMut(&[u8])) {
+    io(from).take_sent(|frame| {
+        see(frame);
+        assert!(io(to).receive(frame));
+    });
+}
+
+impl World {
+    /// Some turns of both on a perfect wire; yields what the server sends to `see`.
+    fn turns(&mut self, count: usize, mut see: impl FnMut(&[u8])) {
+        for _ in 0..count {
+            self.now += Duration::from_micros(10);
+            self.client.turn(self.now);
+            carry(&mut self.client, &mut self.server, |_| ());
+            self.server.turn(self.now);
+            carry(&mut self.server, &mut self.client, &mut see);
+        }
+    }
+}
+
+/// A peer that repeats its FIN prolongs its own TIME-WAIT and no other.
+#[test]
+fn one_time_wait_does_not_keep_the_others() {
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    let mut fin = Vec::new();
+    world.connect(1_000);
+    world.turns(100, |frame| {
+        // Behind Ethernet and IPv4.
+        if frame[14 + 20 + 13] & 1 != 0 {
+            fin = frame.to_vec();
+        }
+    });
+    assert!(!fin.is_empty());
+    world.connect(1_001);
+    world.turns(100, |_| ());
+    let waiting = |world: &World| world.client.connections(world.now).len();
+    assert_eq!(waiting(&world), 2, "{}", world.report());
+
+    world.now += Duration::from_secs(50);
+    assert!(io(&mut world.client).receive(&fin));
+    world.client.turn(world.now);
+    world.now += Duration::from_secs(15);
+    world.client.turn(world.now);
+    let left = world.client.connections(world.now);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].local.port(), 1_000);
+    world.now += Duration::from_secs(50);
+    world.client.turn(world.now);
+    assert_eq!(waiting(&world), 0);
+}

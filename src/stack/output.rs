@@ -13,6 +13,8 @@ use crate::wire::FlowKey;
 const SEGMENTS_PER_TURN: usize = 64;
 /// Applications told per turn that frames are free again.
 const STARVED_PER_TURN: usize = 64;
+/// TIME-WAITs that have ended early and are not yet worth a search.
+const ENDED_WAITING: usize = 1024;
 
 /// Whether a connection has sent all that it may.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,49 +215,36 @@ impl<P: PacketIo> Stack<P> {
             link: flow.link,
             queue: flow.queue,
         };
+        let due = waiting.time_wait.deadline;
         let index = self.waiting.insert(waiting);
         if let Some(handle) = self.table.get_mut(id) {
             *handle = Handle::Waiting(index);
         }
-        self.expiring.push_back(id);
+        // Those that ended early, by a new SYN, are still there.
+        if self.expiring.len() >= 2 * self.waiting.len() + ENDED_WAITING {
+            let table = &self.table;
+            self.expiring.retain(|&(_, id)| table.get(id).is_some());
+        }
+        self.expiring.push_back((due, id));
     }
 
     fn expire_waiting(&mut self, now: Instant) {
-        while let Some(&id) = self.expiring.front() {
-            match self.waiting_deadline(id) {
-                Some(deadline) if deadline > now => break,
-                Some(_) => {
-                    self.expiring.pop_front();
-                    self.end_waiting(now, id);
-                }
-                None => {
-                    self.expiring.pop_front();
-                }
-            }
-        }
-    }
-
-    /// Its time in the FIFO has come; a FIN that came again has given it more.
-    fn end_waiting(&mut self, now: Instant, id: FlowId) {
-        if let Some(&Handle::Waiting(index)) = self.table.get(id) {
-            match self.waiting.get(index) {
-                Some(waiting) if waiting.time_wait.deadline > now => self.expiring.push_back(id),
+        while let Some((_, id)) = self.expiring.pop_front_if(|&mut (due, _)| due <= now) {
+            let Some(&Handle::Waiting(index)) = self.table.get(id) else {
+                continue;
+            };
+            match self.waiting.get(index).map(|it| it.time_wait.deadline) {
+                // A FIN that came again has given it more. It waits behind the others, not they
+                // behind it: no peer can keep those of others from ending.
+                Some(deadline) if deadline > now => self.expiring.push_back((deadline, id)),
                 _ => self.forget_waiting(id, index),
             }
         }
     }
 
-    /// When a TIME-WAIT may end; `None` if it is gone.
-    pub(super) fn waiting_deadline(&self, id: FlowId) -> Option<Instant> {
-        match self.table.get(id) {
-            Some(&Handle::Waiting(index)) => Some(self.waiting.get(index)?.time_wait.deadline),
-            _ => None,
-        }
-    }
-
     /// Ends the oldest TIME-WAIT to make room for a connection. Returns whether there was one.
     pub(super) fn evict_waiting(&mut self) -> bool {
-        while let Some(id) = self.expiring.pop_front() {
+        while let Some((_, id)) = self.expiring.pop_front() {
             if let Some(&Handle::Waiting(index)) = self.table.get(id) {
                 self.drops.count(DropReason::TimeWaitEvicted);
                 self.forget_waiting(id, index);

@@ -703,3 +703,12 @@ fn one_time_wait_does_not_keep_the_others() {
     world.client.turn(world.now);
     assert_eq!(waiting(&world), 0);
 }
+
+#[test]
+fn segments_are_as_large_as_the_path_allows() {
+    let mut world = World::new(Impairment::default(), 1, 100_000);
+    world.connect(1_000);
+    let mut largest = 0;
+    world.turns(300, |frame| largest = largest.max(frame.len()));
+    assert_eq!(largest, 14 + 1_500);
+}

@@ -294,6 +294,13 @@ impl<P: PacketIo> Buffers for Port<P> {
             .saturating_sub(LEAST_HEADERS)
     }
 
+    fn room(&self, buffer: BufferId) -> usize {
+        match self.slot(buffer).map(|slot| &slot.content) {
+            Some(Content::Held(frame)) => frame.capacity() - frame.start() - frame.len(),
+            _ => 0,
+        }
+    }
+
     fn append_with(
         &mut self,
         buffer: BufferId,

@@ -30,7 +30,7 @@ use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
-use crate::tcp::{self, Core, Info, IsnGenerator, Listener, Tcb};
+use crate::tcp::{self, Core, Info, IsnGenerator, Listener, SynEntry, Tcb};
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
 use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
@@ -270,14 +270,19 @@ impl<P: PacketIo> Stack<P> {
     /// Refuses new connections from now on: SYNs are answered with a reset. Connections on which
     /// nothing is on its way are closed, and forgotten when the peer has acknowledged that. To be
     /// called again now and then, for those that have become so.
+    ///
+    /// Half-open connections get no second SYN-ACK any more: a peer that does not answer must not
+    /// hold up the end.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
+        self.forget_half_opens(|entry| entry.info(now).retransmissions > 0);
         self.for_each_flow(now, |conversation| conversation.wind_down());
     }
 
-    /// Resets every connection. The resets go out with the next turn.
+    /// Resets every connection; the resets go out with the next turns. Forgets half-open ones.
     pub fn abort_all(&mut self, now: Instant) {
         self.draining = true;
+        self.forget_half_opens(|_| true);
         self.for_each_flow(now, |conversation| conversation.abort());
     }
 
@@ -366,6 +371,21 @@ impl<P: PacketIo> Stack<P> {
             now,
             flow,
         })
+    }
+
+    fn forget_half_opens(&mut self, which: impl Fn(&SynEntry) -> bool) {
+        let half_opens: Vec<(FlowId, FlowKey, u32)> = self
+            .table
+            .iter()
+            .filter_map(|(id, &key, &handle)| match handle {
+                Handle::HalfOpen(index) => Some((id, key, index)),
+                _ => None,
+            })
+            .filter(|&(.., index)| self.half_open.get(index).is_some_and(|it| which(&it.entry)))
+            .collect();
+        for (id, key, index) in half_opens {
+            self.forget_half_open(id, &key, index);
+        }
     }
 
     fn for_each_flow(&mut self, now: Instant, act: impl Fn(&mut Conversation<'_>)) {

@@ -712,3 +712,93 @@ fn segments_are_as_large_as_the_path_allows() {
     world.turns(300, |frame| largest = largest.max(frame.len()));
     assert_eq!(largest, 14 + 1_500);
 }
+
+/// A peer that never answers our SYN-ACK does not hold up the end.
+#[test]
+fn draining_does_not_wait_for_half_open_connections() {
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    let half_open = |world: &mut World, port| {
+        world.connect(port);
+        world.client.turn(world.now);
+        carry(&mut world.client, &mut world.server, |_| ());
+        world.server.turn(world.now);
+    };
+    half_open(&mut world, 1_000);
+    world.now += Duration::from_millis(2_000);
+    half_open(&mut world, 1_001);
+    assert_eq!(world.server.live_connections(), 2);
+    // One has had its SYN-ACK twice, the other may yet answer.
+    world.server.drain(world.now);
+    assert_eq!(world.server.live_connections(), 1);
+    world.now += Duration::from_millis(1_001);
+    world.server.turn(world.now);
+    assert_eq!(world.server.live_connections(), 0);
+
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    half_open(&mut world, 1_000);
+    world.server.abort_all(world.now);
+    assert_eq!(world.server.live_connections(), 0);
+}
+
+/// Sends for ever.
+struct Flood;
+
+impl Flood {
+    fn send(socket: &mut Socket<'_>) {
+        socket.send_with(usize::MAX, |room| room.len());
+    }
+}
+
+impl Service for Flood {
+    type Connection = ();
+
+    fn on_open(&mut self, socket: &mut Socket<'_>) {
+        Self::send(socket);
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_writable(&mut self, (): &mut (), socket: &mut Socket<'_>) {
+        Self::send(socket);
+    }
+}
+
+/// Nothing is queued on a connection that got no frame, but it is not idle.
+#[test]
+fn draining_closes_no_connection_that_waits_for_frames() {
+    let few = SimConfig {
+        tx_frames: 16,
+        ..SimConfig::default()
+    };
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    world.server = stack(SERVER_MAC, &few, &Config::default());
+    world.server.listen(&[SERVER], PORT, Flood);
+    world.service = world.client.host(Mute);
+    for port in 0..40 {
+        world.connect(1_000 + port);
+        world.client.turn(world.now);
+        carry(&mut world.client, &mut world.server, |_| ());
+        world.server.turn(world.now);
+        // The SYN-ACK arrives, and nothing after it.
+        carry(&mut world.server, &mut world.client, |_| ());
+        world.client.turn(world.now);
+        carry(&mut world.client, &mut world.server, |_| ());
+        for _ in 0..4 {
+            world.server.turn(world.now);
+            io(&mut world.server).take_sent(|_| ());
+        }
+    }
+    let connections = world.server.connections(world.now);
+    let starved = |connections: &[corelane::stack::Connection]| {
+        let starved = connections.iter().filter(|it| it.info.send_queue == 0);
+        starved
+            .filter(|it| it.info.state == State::Established)
+            .count()
+    };
+    let before = starved(&connections);
+    assert!(before > 0, "{}", world.report());
+    world.server.drain(world.now);
+    assert_eq!(starved(&world.server.connections(world.now)), before);
+}

@@ -181,7 +181,7 @@ impl<P: PacketIo> Stack<P> {
             buffers: port,
             core: &mut self.core,
         };
-        if !half_open.entry.handle_timeout(&mut cx) {
+        if self.draining || !half_open.entry.handle_timeout(&mut cx) {
             return self.forget_half_open(id, &key, index);
         }
         let header = half_open.entry.syn_ack(&mut cx, &key);

@@ -91,7 +91,7 @@ pub struct Stray {
 pub struct Turn {
     /// Frames received, sent and taken back from the kernel; 0 is an idle turn.
     pub frames: usize,
-    /// Whether output still waits for frames or for room in TX: do not sleep.
+    /// Whether a connection has more to send and could: do not sleep.
     pub busy: bool,
     /// When the next timer is due at the earliest.
     pub deadline: Option<Instant>,
@@ -250,14 +250,14 @@ impl<P: PacketIo> Stack<P> {
         }
         self.handle_timers(now);
         self.feed_starved(now);
-        self.send(now);
+        let busy = self.send(now);
         for port in &mut self.ports {
             port.queue.io.flush();
             port.compact();
         }
         Turn {
             frames: self.frames,
-            busy: !self.dirty.is_empty(),
+            busy,
             deadline: self.next_deadline(now),
         }
     }
@@ -334,8 +334,9 @@ impl<P: PacketIo> Stack<P> {
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let timer = self.wheel.next_deadline();
         let time_wait = self.expiring.front().map(|&(due, _)| due);
-        let awaits_frames =
-            !self.starved.is_empty() || self.ports.iter().any(Port::awaits_completion);
+        let awaits_frames = !self.starved.is_empty()
+            || !self.dirty.is_empty()
+            || self.ports.iter().any(Port::awaits_completion);
         let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
         [timer, time_wait, look_again].into_iter().flatten().min()
     }

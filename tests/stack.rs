@@ -802,3 +802,60 @@ fn draining_closes_no_connection_that_waits_for_frames() {
     world.server.drain(world.now);
     assert_eq!(starved(&world.server.connections(world.now)), before);
 }
+
+/// What the kernel never gives back keeps no worker awake and no timer from its work.
+#[test]
+fn frames_that_stay_with_the_kernel_keep_nobody_awake() {
+    let tcp = Config {
+        retransmissions: 3,
+        ..Config::default()
+    };
+    let wire = Impairment::default();
+    let mut world = World::with(wire, 1, 5_000, &SimConfig::default(), &tcp);
+    world.connect(1_000);
+    world.turns(1, |_| ());
+    io(&mut world.client).hold_completions(true);
+    let end = world.now + Duration::from_secs(30);
+    let mut turns = 0;
+    while world.client.live_connections() > 0 {
+        let turn = world.client.turn(world.now);
+        io(&mut world.client).take_sent(|_| ());
+        assert!(!turn.busy);
+        turns += 1;
+        let next = turn.deadline.expect("it does not wait for ever");
+        world.now = next.max(world.now + Duration::from_nanos(1));
+        assert!(world.now < end, "{}", world.report());
+    }
+    let results: Vec<_> = world.results.try_iter().collect();
+    assert_eq!(results[0].1, CloseReason::TimedOut);
+    assert!(turns < 31_000, "{turns}");
+    assert!(count(&world.client, "retransmits_deferred") < 10);
+}
+
+/// Two connections that could each fill TX in every turn share it.
+#[test]
+fn a_full_tx_ring_is_shared() {
+    let device = SimConfig {
+        rx_frames: 2048,
+        rx_ring: 2048,
+        tx_frames: 4096,
+        tx_ring: 64,
+        ..SimConfig::default()
+    };
+    let (total, tcp) = (8_000_000, Config::default());
+    let mut world = World::with(Impairment::default(), 1, total, &device, &tcp);
+    world.server = stack(SERVER_MAC, &device, &tcp);
+    world.server.listen(&[SERVER], PORT, Silent);
+    world.connect(1_000);
+    world.connect(1_001);
+    for _ in 0..100 {
+        world.turns(1, |_| ());
+    }
+    let sent: Vec<u32> = world
+        .client
+        .connections(world.now)
+        .iter()
+        .map(|it| it.info.cwnd)
+        .collect();
+    assert!(sent[0] / 2 < sent[1] && sent[1] / 2 < sent[0], "{sent:?}");
+}

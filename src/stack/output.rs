@@ -20,8 +20,10 @@ const ENDED_WAITING: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Complete,
-    /// No frame, no room in TX, or its budget used up: it goes on next turn.
-    Cut,
+    /// Its budget is used up: it goes on next turn, after those that were blocked.
+    Spent,
+    /// No frame, no room in TX, or the frame is with the kernel: it goes on when that has changed.
+    Blocked,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -75,10 +77,13 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// Has every flow that may have something to send do so, and sees to its timer and its end.
-    pub(super) fn send(&mut self, now: Instant) {
+    /// Returns whether one of them could go on at once.
+    pub(super) fn send(&mut self, now: Instant) -> bool {
         let mut sending = std::mem::take(&mut self.sending);
         std::mem::swap(&mut sending, &mut self.dirty);
-        for id in sending.drain(..) {
+        let mut spent = 0;
+        for next in 0..sending.len() {
+            let id = sending[next];
             let Some((key, index)) = self.flow_at(id) else {
                 continue;
             };
@@ -87,8 +92,18 @@ impl<P: PacketIo> Stack<P> {
             }
             let progress = self.send_flow(now, &key, index);
             self.settle(now, id, &key, index, progress);
+            if progress == Progress::Spent {
+                sending[spent] = id;
+                spent += 1;
+            }
         }
+        // Last, so that those for which they left no room come first next time.
+        for &id in &sending[..spent] {
+            self.mark_dirty(id);
+        }
+        sending.clear();
         self.sending = sending;
+        spent > 0
     }
 
     fn send_flow(&mut self, now: Instant, key: &FlowKey, index: u32) -> Progress {
@@ -98,7 +113,7 @@ impl<P: PacketIo> Stack<P> {
         let port = &mut self.ports[usize::from(flow.queue)];
         for _ in 0..SEGMENTS_PER_TURN {
             if !port.has_room() {
-                return Progress::Cut;
+                return Progress::Blocked;
             }
             let mut cx = Context {
                 now,
@@ -108,7 +123,7 @@ impl<P: PacketIo> Stack<P> {
             let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else {
                 let waits = flow.tcb.waits_for_buffer();
                 return if waits {
-                    Progress::Cut
+                    Progress::Blocked
                 } else {
                     Progress::Complete
                 };
@@ -120,7 +135,7 @@ impl<P: PacketIo> Stack<P> {
             };
             debug_assert!(sent, "there was room, and the buffer was idle");
         }
-        Progress::Cut
+        Progress::Spent
     }
 
     /// After output: the connection goes on with its next timer, waits for frames, enters
@@ -132,10 +147,7 @@ impl<P: PacketIo> Stack<P> {
         if flow.tcb.is_done() {
             return self.remove_flow(now, id, key, index);
         }
-        if progress == Progress::Cut {
-            return self.mark_dirty(id);
-        }
-        if flow.tcb.state() == State::TimeWait {
+        if progress == Progress::Complete && flow.tcb.state() == State::TimeWait {
             return self.wait(now, id, key, index);
         }
         if flow.tcb.is_starved() && !std::mem::replace(&mut flow.starved, true) {
@@ -147,6 +159,10 @@ impl<P: PacketIo> Stack<P> {
         {
             // A deadline that moves later costs nothing: the old entry fires and is set again.
             self.wheel.schedule(id.index, due);
+        }
+        // Its timers go on: what blocks it may never end.
+        if progress == Progress::Blocked {
+            self.mark_dirty(id);
         }
     }
 

@@ -48,6 +48,10 @@ impl Buffers for Memory {
         CAPACITY
     }
 
+    fn room(&self, buffer: BufferId) -> usize {
+        CAPACITY - self.lens[buffer.0 as usize]
+    }
+
     fn append_with(
         &mut self,
         buffer: BufferId,

@@ -30,7 +30,7 @@ use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
-use crate::tcp::{self, Core, Info, IsnGenerator, Listener, Tcb};
+use crate::tcp::{self, Core, Info, IsnGenerator, Listener, SynEntry, Tcb};
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
 use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
@@ -91,7 +91,7 @@ pub struct Stray {
 pub struct Turn {
     /// Frames received, sent and taken back from the kernel; 0 is an idle turn.
     pub frames: usize,
-    /// Whether output still waits for frames or for room in TX: do not sleep.
+    /// Whether a connection has more to send and could: do not sleep.
     pub busy: bool,
     /// When the next timer is due at the earliest.
     pub deadline: Option<Instant>,
@@ -143,8 +143,8 @@ pub struct Stack<P: PacketIo> {
     flows: Arena<Flow>,
     half_open: Arena<HalfOpen>,
     waiting: Arena<Waiting>,
-    /// TIME-WAITs in the order in which they end.
-    expiring: VecDeque<FlowId>,
+    /// TIME-WAITs and when to look whether they have ended, in the order of that.
+    expiring: VecDeque<(Instant, FlowId)>,
     wheel: TimerWheel,
     expired: Vec<u32>,
     services: Vec<Box<dyn AnyService>>,
@@ -250,14 +250,14 @@ impl<P: PacketIo> Stack<P> {
         }
         self.handle_timers(now);
         self.feed_starved(now);
-        self.send(now);
+        let busy = self.send(now);
         for port in &mut self.ports {
             port.queue.io.flush();
             port.compact();
         }
         Turn {
             frames: self.frames,
-            busy: !self.dirty.is_empty(),
+            busy,
             deadline: self.next_deadline(now),
         }
     }
@@ -270,14 +270,19 @@ impl<P: PacketIo> Stack<P> {
     /// Refuses new connections from now on: SYNs are answered with a reset. Connections on which
     /// nothing is on its way are closed, and forgotten when the peer has acknowledged that. To be
     /// called again now and then, for those that have become so.
+    ///
+    /// Half-open connections get no second SYN-ACK any more: a peer that does not answer must not
+    /// hold up the end.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
+        self.forget_half_opens(|entry| entry.info(now).retransmissions > 0);
         self.for_each_flow(now, |conversation| conversation.wind_down());
     }
 
-    /// Resets every connection. The resets go out with the next turn.
+    /// Resets every connection; the resets go out with the next turns. Forgets half-open ones.
     pub fn abort_all(&mut self, now: Instant) {
         self.draining = true;
+        self.forget_half_opens(|_| true);
         self.for_each_flow(now, |conversation| conversation.abort());
     }
 
@@ -328,12 +333,10 @@ impl<P: PacketIo> Stack<P> {
     /// When to turn again if nothing arrives.
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let timer = self.wheel.next_deadline();
-        let time_wait = self
-            .expiring
-            .front()
-            .and_then(|&id| self.waiting_deadline(id));
-        let awaits_frames =
-            !self.starved.is_empty() || self.ports.iter().any(Port::awaits_completion);
+        let time_wait = self.expiring.front().map(|&(due, _)| due);
+        let awaits_frames = !self.starved.is_empty()
+            || !self.dirty.is_empty()
+            || self.ports.iter().any(Port::awaits_completion);
         let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
         [timer, time_wait, look_again].into_iter().flatten().min()
     }
@@ -369,6 +372,21 @@ impl<P: PacketIo> Stack<P> {
             now,
             flow,
         })
+    }
+
+    fn forget_half_opens(&mut self, which: impl Fn(&SynEntry) -> bool) {
+        let half_opens: Vec<(FlowId, FlowKey, u32)> = self
+            .table
+            .iter()
+            .filter_map(|(id, &key, &handle)| match handle {
+                Handle::HalfOpen(index) => Some((id, key, index)),
+                _ => None,
+            })
+            .filter(|&(.., index)| self.half_open.get(index).is_some_and(|it| which(&it.entry)))
+            .collect();
+        for (id, key, index) in half_opens {
+            self.forget_half_open(id, &key, index);
+        }
     }
 
     fn for_each_flow(&mut self, now: Instant, act: impl Fn(&mut Conversation<'_>)) {

@@ -203,7 +203,7 @@ impl<P: PacketIo> Worker<P> {
             let turn = self.stack.turn(now);
             self.tally.turns += 1;
             self.pass_strays(now);
-            if self.aborting && !turn.busy {
+            if self.aborting && self.stack.live_connections() == 0 {
                 self.aborting = false;
                 self.mailbox.set_phase(Phase::Aborted);
             }

@@ -651,3 +651,211 @@ impl Service for Reluctant {
         }
     }
 }
+
+/// Moves what one has sent to the other; shows each frame to `see` on the way.
+fn carry(from: &mut Stack<SimDevice>, to: &mut Stack<SimDevice>, mut see: impl FnMut(&[u8])) {
+    io(from).take_sent(|frame| {
+        see(frame);
+        assert!(io(to).receive(frame));
+    });
+}
+
+impl World {
+    /// Some turns of both on a perfect wire; yields what the server sends to `see`.
+    fn turns(&mut self, count: usize, mut see: impl FnMut(&[u8])) {
+        for _ in 0..count {
+            self.now += Duration::from_micros(10);
+            self.client.turn(self.now);
+            carry(&mut self.client, &mut self.server, |_| ());
+            self.server.turn(self.now);
+            carry(&mut self.server, &mut self.client, &mut see);
+        }
+    }
+}
+
+/// A peer that repeats its FIN prolongs its own TIME-WAIT and no other.
+#[test]
+fn one_time_wait_does_not_keep_the_others() {
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    let mut fin = Vec::new();
+    world.connect(1_000);
+    world.turns(100, |frame| {
+        // Behind Ethernet and IPv4.
+        if frame[14 + 20 + 13] & 1 != 0 {
+            fin = frame.to_vec();
+        }
+    });
+    assert!(!fin.is_empty());
+    world.connect(1_001);
+    world.turns(100, |_| ());
+    let waiting = |world: &World| world.client.connections(world.now).len();
+    assert_eq!(waiting(&world), 2, "{}", world.report());
+
+    world.now += Duration::from_secs(50);
+    assert!(io(&mut world.client).receive(&fin));
+    world.client.turn(world.now);
+    world.now += Duration::from_secs(15);
+    world.client.turn(world.now);
+    let left = world.client.connections(world.now);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].local.port(), 1_000);
+    world.now += Duration::from_secs(50);
+    world.client.turn(world.now);
+    assert_eq!(waiting(&world), 0);
+}
+
+#[test]
+fn segments_are_as_large_as_the_path_allows() {
+    let mut world = World::new(Impairment::default(), 1, 100_000);
+    world.connect(1_000);
+    let mut largest = 0;
+    world.turns(300, |frame| largest = largest.max(frame.len()));
+    assert_eq!(largest, 14 + 1_500);
+}
+
+/// A peer that never answers our SYN-ACK does not hold up the end.
+#[test]
+fn draining_does_not_wait_for_half_open_connections() {
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    let half_open = |world: &mut World, port| {
+        world.connect(port);
+        world.client.turn(world.now);
+        carry(&mut world.client, &mut world.server, |_| ());
+        world.server.turn(world.now);
+    };
+    half_open(&mut world, 1_000);
+    world.now += Duration::from_millis(2_000);
+    half_open(&mut world, 1_001);
+    assert_eq!(world.server.live_connections(), 2);
+    // One has had its SYN-ACK twice, the other may yet answer.
+    world.server.drain(world.now);
+    assert_eq!(world.server.live_connections(), 1);
+    world.now += Duration::from_millis(1_001);
+    world.server.turn(world.now);
+    assert_eq!(world.server.live_connections(), 0);
+
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    half_open(&mut world, 1_000);
+    world.server.abort_all(world.now);
+    assert_eq!(world.server.live_connections(), 0);
+}
+
+/// Sends for ever.
+struct Flood;
+
+impl Flood {
+    fn send(socket: &mut Socket<'_>) {
+        socket.send_with(usize::MAX, |room| room.len());
+    }
+}
+
+impl Service for Flood {
+    type Connection = ();
+
+    fn on_open(&mut self, socket: &mut Socket<'_>) {
+        Self::send(socket);
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_writable(&mut self, (): &mut (), socket: &mut Socket<'_>) {
+        Self::send(socket);
+    }
+}
+
+/// Nothing is queued on a connection that got no frame, but it is not idle.
+#[test]
+fn draining_closes_no_connection_that_waits_for_frames() {
+    let few = SimConfig {
+        tx_frames: 16,
+        ..SimConfig::default()
+    };
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    world.server = stack(SERVER_MAC, &few, &Config::default());
+    world.server.listen(&[SERVER], PORT, Flood);
+    world.service = world.client.host(Mute);
+    for port in 0..40 {
+        world.connect(1_000 + port);
+        world.client.turn(world.now);
+        carry(&mut world.client, &mut world.server, |_| ());
+        world.server.turn(world.now);
+        // The SYN-ACK arrives, and nothing after it.
+        carry(&mut world.server, &mut world.client, |_| ());
+        world.client.turn(world.now);
+        carry(&mut world.client, &mut world.server, |_| ());
+        for _ in 0..4 {
+            world.server.turn(world.now);
+            io(&mut world.server).take_sent(|_| ());
+        }
+    }
+    let connections = world.server.connections(world.now);
+    let starved = |connections: &[corelane::stack::Connection]| {
+        let starved = connections.iter().filter(|it| it.info.send_queue == 0);
+        starved
+            .filter(|it| it.info.state == State::Established)
+            .count()
+    };
+    let before = starved(&connections);
+    assert!(before > 0, "{}", world.report());
+    world.server.drain(world.now);
+    assert_eq!(starved(&world.server.connections(world.now)), before);
+}
+
+/// What the kernel never gives back keeps no worker awake and no timer from its work.
+#[test]
+fn frames_that_stay_with_the_kernel_keep_nobody_awake() {
+    let tcp = Config {
+        retransmissions: 3,
+        ..Config::default()
+    };
+    let wire = Impairment::default();
+    let mut world = World::with(wire, 1, 5_000, &SimConfig::default(), &tcp);
+    world.connect(1_000);
+    world.turns(1, |_| ());
+    io(&mut world.client).hold_completions(true);
+    let end = world.now + Duration::from_secs(30);
+    let mut turns = 0;
+    while world.client.live_connections() > 0 {
+        let turn = world.client.turn(world.now);
+        io(&mut world.client).take_sent(|_| ());
+        assert!(!turn.busy);
+        turns += 1;
+        let next = turn.deadline.expect("it does not wait for ever");
+        world.now = next.max(world.now + Duration::from_nanos(1));
+        assert!(world.now < end, "{}", world.report());
+    }
+    let results: Vec<_> = world.results.try_iter().collect();
+    assert_eq!(results[0].1, CloseReason::TimedOut);
+    assert!(turns < 31_000, "{turns}");
+    assert!(count(&world.client, "retransmits_deferred") < 10);
+}
+
+/// Two connections that could each fill TX in every turn share it.
+#[test]
+fn a_full_tx_ring_is_shared() {
+    let device = SimConfig {
+        rx_frames: 2048,
+        rx_ring: 2048,
+        tx_frames: 4096,
+        tx_ring: 64,
+        ..SimConfig::default()
+    };
+    let (total, tcp) = (8_000_000, Config::default());
+    let mut world = World::with(Impairment::default(), 1, total, &device, &tcp);
+    world.server = stack(SERVER_MAC, &device, &tcp);
+    world.server.listen(&[SERVER], PORT, Silent);
+    world.connect(1_000);
+    world.connect(1_001);
+    for _ in 0..100 {
+        world.turns(1, |_| ());
+    }
+    let sent: Vec<u32> = world
+        .client
+        .connections(world.now)
+        .iter()
+        .map(|it| it.info.cwnd)
+        .collect();
+    assert!(sent[0] / 2 < sent[1] && sent[1] / 2 < sent[0], "{sent:?}");
+}

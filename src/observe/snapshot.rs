@@ -112,8 +112,9 @@ impl Connection {
     }
 }
 
-/// The counters of a server, since its start. Names say what; those of drops begin with `dropped`
-/// or name the limit.
+/// The counters of a server, since its start, by name: those of
+/// [`DropReason`](crate::stack::DropReason), [`Malformed`](crate::wire::Malformed) and
+/// [`tcp::Counters`](crate::tcp::Counters), the XDP program's and the rings'.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// The XDP program's: frames by what became of them.

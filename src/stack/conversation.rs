@@ -130,7 +130,10 @@ impl Conversation<'_> {
             buffers: self.buffers,
             core: self.core,
         };
-        if is_open && info.receive_queue == 0 && info.send_queue == 0 {
+        // With nothing queued, it may still have more to send than there are frames for.
+        let is_idle =
+            info.receive_queue == 0 && info.send_queue == 0 && !self.flow.tcb.is_starved();
+        if is_open && is_idle {
             self.flow.tcb.close(&mut cx);
         } else {
             self.flow.tcb.forget_orphan(&mut cx);

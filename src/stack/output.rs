@@ -13,13 +13,17 @@ use crate::wire::FlowKey;
 const SEGMENTS_PER_TURN: usize = 64;
 /// Applications told per turn that frames are free again.
 const STARVED_PER_TURN: usize = 64;
+/// TIME-WAITs that have ended early and are not yet worth a search.
+const ENDED_WAITING: usize = 1024;
 
 /// Whether a connection has sent all that it may.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Complete,
-    /// No frame, no room in TX, or its budget used up: it goes on next turn.
-    Cut,
+    /// Its budget is used up: it goes on next turn, after those that were blocked.
+    Spent,
+    /// No frame, no room in TX, or the frame is with the kernel: it goes on when that has changed.
+    Blocked,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -73,10 +77,13 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// Has every flow that may have something to send do so, and sees to its timer and its end.
-    pub(super) fn send(&mut self, now: Instant) {
+    /// Returns whether one of them could go on at once.
+    pub(super) fn send(&mut self, now: Instant) -> bool {
         let mut sending = std::mem::take(&mut self.sending);
         std::mem::swap(&mut sending, &mut self.dirty);
-        for id in sending.drain(..) {
+        let mut spent = 0;
+        for next in 0..sending.len() {
+            let id = sending[next];
             let Some((key, index)) = self.flow_at(id) else {
                 continue;
             };
@@ -85,8 +92,18 @@ impl<P: PacketIo> Stack<P> {
             }
             let progress = self.send_flow(now, &key, index);
             self.settle(now, id, &key, index, progress);
+            if progress == Progress::Spent {
+                sending[spent] = id;
+                spent += 1;
+            }
         }
+        // Last, so that those for which they left no room come first next time.
+        for &id in &sending[..spent] {
+            self.mark_dirty(id);
+        }
+        sending.clear();
         self.sending = sending;
+        spent > 0
     }
 
     fn send_flow(&mut self, now: Instant, key: &FlowKey, index: u32) -> Progress {
@@ -96,7 +113,7 @@ impl<P: PacketIo> Stack<P> {
         let port = &mut self.ports[usize::from(flow.queue)];
         for _ in 0..SEGMENTS_PER_TURN {
             if !port.has_room() {
-                return Progress::Cut;
+                return Progress::Blocked;
             }
             let mut cx = Context {
                 now,
@@ -106,7 +123,7 @@ impl<P: PacketIo> Stack<P> {
             let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else {
                 let waits = flow.tcb.waits_for_buffer();
                 return if waits {
-                    Progress::Cut
+                    Progress::Blocked
                 } else {
                     Progress::Complete
                 };
@@ -118,7 +135,7 @@ impl<P: PacketIo> Stack<P> {
             };
             debug_assert!(sent, "there was room, and the buffer was idle");
         }
-        Progress::Cut
+        Progress::Spent
     }
 
     /// After output: the connection goes on with its next timer, waits for frames, enters
@@ -130,10 +147,7 @@ impl<P: PacketIo> Stack<P> {
         if flow.tcb.is_done() {
             return self.remove_flow(now, id, key, index);
         }
-        if progress == Progress::Cut {
-            return self.mark_dirty(id);
-        }
-        if flow.tcb.state() == State::TimeWait {
+        if progress == Progress::Complete && flow.tcb.state() == State::TimeWait {
             return self.wait(now, id, key, index);
         }
         if flow.tcb.is_starved() && !std::mem::replace(&mut flow.starved, true) {
@@ -145,6 +159,10 @@ impl<P: PacketIo> Stack<P> {
         {
             // A deadline that moves later costs nothing: the old entry fires and is set again.
             self.wheel.schedule(id.index, due);
+        }
+        // Its timers go on: what blocks it may never end.
+        if progress == Progress::Blocked {
+            self.mark_dirty(id);
         }
     }
 
@@ -179,7 +197,7 @@ impl<P: PacketIo> Stack<P> {
             buffers: port,
             core: &mut self.core,
         };
-        if !half_open.entry.handle_timeout(&mut cx) {
+        if self.draining || !half_open.entry.handle_timeout(&mut cx) {
             return self.forget_half_open(id, &key, index);
         }
         let header = half_open.entry.syn_ack(&mut cx, &key);
@@ -213,49 +231,36 @@ impl<P: PacketIo> Stack<P> {
             link: flow.link,
             queue: flow.queue,
         };
+        let due = waiting.time_wait.deadline;
         let index = self.waiting.insert(waiting);
         if let Some(handle) = self.table.get_mut(id) {
             *handle = Handle::Waiting(index);
         }
-        self.expiring.push_back(id);
+        // Those that ended early, by a new SYN, are still there.
+        if self.expiring.len() >= 2 * self.waiting.len() + ENDED_WAITING {
+            let table = &self.table;
+            self.expiring.retain(|&(_, id)| table.get(id).is_some());
+        }
+        self.expiring.push_back((due, id));
     }
 
     fn expire_waiting(&mut self, now: Instant) {
-        while let Some(&id) = self.expiring.front() {
-            match self.waiting_deadline(id) {
-                Some(deadline) if deadline > now => break,
-                Some(_) => {
-                    self.expiring.pop_front();
-                    self.end_waiting(now, id);
-                }
-                None => {
-                    self.expiring.pop_front();
-                }
-            }
-        }
-    }
-
-    /// Its time in the FIFO has come; a FIN that came again has given it more.
-    fn end_waiting(&mut self, now: Instant, id: FlowId) {
-        if let Some(&Handle::Waiting(index)) = self.table.get(id) {
-            match self.waiting.get(index) {
-                Some(waiting) if waiting.time_wait.deadline > now => self.expiring.push_back(id),
+        while let Some((_, id)) = self.expiring.pop_front_if(|&mut (due, _)| due <= now) {
+            let Some(&Handle::Waiting(index)) = self.table.get(id) else {
+                continue;
+            };
+            match self.waiting.get(index).map(|it| it.time_wait.deadline) {
+                // A FIN that came again has given it more. It waits behind the others, not they
+                // behind it: no peer can keep those of others from ending.
+                Some(deadline) if deadline > now => self.expiring.push_back((deadline, id)),
                 _ => self.forget_waiting(id, index),
             }
         }
     }
 
-    /// When a TIME-WAIT may end; `None` if it is gone.
-    pub(super) fn waiting_deadline(&self, id: FlowId) -> Option<Instant> {
-        match self.table.get(id) {
-            Some(&Handle::Waiting(index)) => Some(self.waiting.get(index)?.time_wait.deadline),
-            _ => None,
-        }
-    }
-
     /// Ends the oldest TIME-WAIT to make room for a connection. Returns whether there was one.
     pub(super) fn evict_waiting(&mut self) -> bool {
-        while let Some(id) = self.expiring.pop_front() {
+        while let Some((_, id)) = self.expiring.pop_front() {
             if let Some(&Handle::Waiting(index)) = self.table.get(id) {
                 self.drops.count(DropReason::TimeWaitEvicted);
                 self.forget_waiting(id, index);

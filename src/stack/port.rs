@@ -21,6 +21,9 @@ const NOBODY: u32 = u32::MAX;
 /// One of this many frames is kept back for segments without text, so that acknowledgments go out
 /// whatever the applications have queued.
 const RESERVE: usize = 32;
+/// Ethernet, IPv4 and TCP, all without options. Longer headers have room in the headroom; that the
+/// packet stays within the MTU is the MSS's affair.
+const LEAST_HEADERS: usize = 14 + 20 + 20;
 /// Frames looked at per turn when they run short.
 const COMPACT_STEP: usize = 64;
 
@@ -288,7 +291,14 @@ impl<P: PacketIo> Buffers for Port<P> {
             .io
             .capabilities()
             .max_frame
-            .saturating_sub(emit::MAX_HEADERS)
+            .saturating_sub(LEAST_HEADERS)
+    }
+
+    fn room(&self, buffer: BufferId) -> usize {
+        match self.slot(buffer).map(|slot| &slot.content) {
+            Some(Content::Held(frame)) => frame.capacity() - frame.start() - frame.len(),
+            _ => 0,
+        }
     }
 
     fn append_with(

@@ -39,8 +39,12 @@ pub trait Buffers {
     /// Octets that fit into a fresh buffer.
     fn capacity(&self) -> usize;
 
+    /// Octets that an append would take now. None if the buffer is not idle, or if what it holds is
+    /// kept where nothing can be added.
+    fn room(&self, buffer: BufferId) -> usize;
+
     /// Lets `fill` write behind what the buffer holds, into at most `room` octets, and keeps as
-    /// many as it says. Returns that number; 0 if the buffer is not idle.
+    /// many as it says. Returns that number; 0 if there is no room.
     fn append_with(
         &mut self,
         buffer: BufferId,

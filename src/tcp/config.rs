@@ -49,7 +49,7 @@ pub struct Config {
     pub syn_retransmissions: u8,
     /// Retransmissions of a SYN-ACK.
     pub syn_ack_retransmissions: u8,
-    /// Half-open connections per core.
+    /// Half-open connections per core of each listener: a port of one address.
     pub syn_queue: usize,
     /// Keepalive for every connection, if set (RFC 9293 section 3.8.4: off by default).
     pub keepalive: Option<Keepalive>,

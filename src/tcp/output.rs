@@ -120,7 +120,10 @@ impl SegmentBuilder<'_, '_> {
         if let Some(transmit) = self.retransmission() {
             return Some(transmit);
         }
-        if let Some(transmit) = self.new_text() {
+        // New text must not take the congestion window from a retransmission that waits.
+        if !self.tcb.pending.deferred
+            && let Some(transmit) = self.new_text()
+        {
             return Some(transmit);
         }
         if self.tcb.pending.probe {
@@ -192,7 +195,7 @@ impl SegmentBuilder<'_, '_> {
     /// The first lost segment, if the congestion window has room for it.
     fn retransmission(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
-        tcb.pending.deferred = false;
+        let was_deferred = std::mem::take(&mut tcb.pending.deferred);
         let segments = &mut self.cx.core.segments;
         let Some(lost) = tcb.send.first_lost(segments) else {
             tcb.pending.fast_retransmit = false;
@@ -210,7 +213,7 @@ impl SegmentBuilder<'_, '_> {
         }
         if !self.cx.buffers.is_idle(payload.buffer) {
             // The kernel still reads the frame; COMPLETION will bring us back here.
-            self.cx.core.counters.retransmits_deferred += 1;
+            self.cx.core.counters.retransmits_deferred += u64::from(!was_deferred);
             tcb.pending.deferred = true;
             return None;
         }

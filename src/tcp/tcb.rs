@@ -579,14 +579,15 @@ impl Tcb {
         let full = self
             .smss
             .min(u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX));
-        if let Some(tail) = self.send.unsent_tail(&mut cx.core.segments)
-            && tail.len < full
-            && cx.buffers.is_idle(tail.buffer.id())
-        {
-            return Some(TailRoom {
-                octets: usize::from(full - tail.len),
-                joins_tail: true,
-            });
+        if let Some(tail) = self.send.unsent_tail(&mut cx.core.segments) {
+            let left = usize::from(full.saturating_sub(tail.len));
+            let octets = left.min(cx.buffers.room(tail.buffer.id()));
+            if octets > 0 {
+                return Some(TailRoom {
+                    octets,
+                    joins_tail: true,
+                });
+            }
         }
         // No connection may hold more than a quarter of what is left, so that the last frames are
         // shared by all.

@@ -13,6 +13,8 @@ pub(super) struct TestBuffers {
     pub(super) capacity: usize,
     /// Whether what is sent stays with the kernel until [`complete`](Self::complete).
     pub(super) hold: bool,
+    /// Whether nothing can be added to what is held.
+    pub(super) compact: bool,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +32,7 @@ impl TestBuffers {
             limit,
             capacity: 1_460,
             hold: false,
+            compact: false,
         }
     }
 
@@ -90,19 +93,25 @@ impl Buffers for TestBuffers {
         self.capacity
     }
 
+    fn room(&self, buffer: BufferId) -> usize {
+        match &self.slots[buffer.0 as usize] {
+            Some(slot) if !slot.with_kernel && (!self.compact || slot.octets.is_empty()) => {
+                self.capacity - slot.octets.len()
+            }
+            _ => 0,
+        }
+    }
+
     fn append_with(
         &mut self,
         buffer: BufferId,
         room: usize,
         fill: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> usize {
-        let capacity = self.capacity;
+        let room = room.min(self.room(buffer));
         let slot = self.slot(buffer);
-        if slot.with_kernel {
-            return 0;
-        }
         let held = slot.octets.len();
-        slot.octets.resize(held + room.min(capacity - held), 0);
+        slot.octets.resize(held + room, 0);
         let written = fill(&mut slot.octets[held..]);
         slot.octets.truncate(held + written);
         written

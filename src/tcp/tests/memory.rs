@@ -226,3 +226,20 @@ fn send_with_writes_straight_into_segments() {
     let sent: Vec<u8> = t.sent().into_iter().flat_map(|sent| sent.text).collect();
     assert_eq!(sent, text);
 }
+
+/// When frames run short, an unsent segment that is not full moves to where nothing can be added.
+#[test]
+fn text_goes_on_behind_a_segment_that_takes_no_more() {
+    let mut t = Setup::default().established();
+    t.send(&octets(1_000));
+    t.sent_one();
+    t.send(&octets(100));
+    sent_nothing!(t);
+    t.buffers.compact = true;
+    let mut fill = |room: &mut [u8]| room.len();
+    assert_eq!(t.with(|tcb, cx| tcb.send_with(cx, 2_000, &mut fill)), 2_000);
+    t.buffers.limit = t.buffers.in_use;
+    assert_eq!(t.with(|tcb, cx| tcb.send_with(cx, 2_000, &mut fill)), 0);
+    recv!(t, Seg { ack: 1_001, ..ACK });
+    t.happened(Events::WRITABLE);
+}

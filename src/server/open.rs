@@ -17,13 +17,17 @@ use crate::time::{Clock, Duration};
 use crate::wire::{Address, ChecksumPolicy};
 use crate::worker::{self, Mailbox, Setup, Wake, timespec};
 use crate::xdp::{
-    AttachMode, Device, LoadOptions, Program, XdpError, attached_program, missing_capabilities,
+    AttachMode, Device, LoadOptions, Program, XdpError, check_unoccupied, missing_capabilities,
 };
 
 /// How long a driver may take to come up again after a program was attached.
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often to look whether it has.
 const CARRIER_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a server that was killed may take to be gone.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often to look whether it is.
+const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, ServeError> {
     let device = Device::open(&config.interface).map_err(ServeError::Device)?;
@@ -32,9 +36,9 @@ pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, 
     let queues = device.rx_queues();
     let shares = deal(queues, &config.cores, &available_cores())?;
     check_capabilities()?;
-    check_free(&device)?;
+    patiently(|| check_unoccupied(&device).map_err(ServeError::Xdp))?;
     let mut program = Program::load(&device, LoadOptions { queues }).map_err(ServeError::Xdp)?;
-    let held = ports::hold(device.ifindex(), &addresses, &ports)?;
+    let held = patiently(|| ports::hold(device.ifindex(), &addresses, &ports))?;
     let was_up = device.is_running().map_err(ServeError::Device)?;
     let mut notices = notices(config, &device, &shares);
     let attached = attach(&mut program, config.mode, &mut notices)?;
@@ -133,16 +137,20 @@ fn check_capabilities() -> Result<(), ServeError> {
     }
 }
 
-/// That nobody has a program on the interface. `attach` would find it too, but a second server of
-/// this kind is better told so than that its ports are in use.
-fn check_free(device: &Device) -> Result<(), ServeError> {
-    match attached_program(device).map_err(ServeError::Xdp)? {
-        None => Ok(()),
-        Some((id, mode)) => Err(ServeError::Xdp(XdpError::Foreign {
-            interface: device.name().to_owned(),
-            id,
-            mode,
-        })),
+/// Tries again for a while if what is in the way can be a server of ours that was killed a moment
+/// ago: the kernel takes its program, sockets and ports away after its end.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, ServeError>) -> Result<T, ServeError> {
+    let clock = Clock::start();
+    let deadline = clock.now() + PREDECESSOR_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(ServeError::Xdp(XdpError::Occupied { .. }) | ServeError::PortInUse { .. })
+                if clock.now() < deadline =>
+            {
+                let _ = rustix::thread::nanosleep(&timespec(PREDECESSOR_INTERVAL));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

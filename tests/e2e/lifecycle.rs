@@ -43,6 +43,24 @@ fn death_leaves_closed_ports_and_the_next_start_works() {
     lab.assert_clean();
 }
 
+/// The kernel takes program, sockets and ports away a while after the process was killed.
+#[test]
+fn the_next_start_need_not_wait_for_the_dead() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut servers = Vec::new();
+    for _ in 0..5 {
+        let server = Server::start(&lab.server, &["http:80", "echo:7"]);
+        assert_eq!(hello(&lab), "hello, world\n");
+        server.signal(Signal::KILL);
+        servers.push(server);
+    }
+    for mut server in servers {
+        server.wait(Duration::from_secs(5));
+    }
+    lab.assert_clean();
+}
+
 #[test]
 fn termination_drains_a_download() {
     require_root!();

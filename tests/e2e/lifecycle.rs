@@ -165,6 +165,20 @@ fn an_idle_server_stops_soon_and_leaves_nothing() {
 }
 
 #[test]
+fn a_changed_mac_address_ends_the_server_aloud() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut server = Server::start(&lab.server, &["http:80"]);
+    lab.server
+        .ip(&["link", "set", SERVER_IF, "address", "02:00:00:00:00:99"]);
+    let status = server.wait(Duration::from_secs(5));
+    assert!(!status.success(), "{status}");
+    let said = server.output();
+    assert!(said.contains("Ethernet address"), "{said}");
+    lab.assert_clean();
+}
+
+#[test]
 fn other_ports_stay_with_the_kernel() {
     require_root!();
     let lab = Lab::new(Link::default());

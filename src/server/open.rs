@@ -11,7 +11,7 @@ use super::plan::{Share, deal};
 use super::{Listener, Running, ServeError, Worker, ports};
 use crate::config::{Config, Mode};
 use crate::observe::control::DIRECTORY;
-use crate::ring::xsk::{BindMode, Xsk, XskConfig};
+use crate::ring::xsk::{BindMode, LARGEST_MTU, Xsk, XskConfig};
 use crate::stack::{Queue, Stack, StackConfig};
 use crate::time::{Clock, Duration};
 use crate::wire::{Address, ChecksumPolicy};
@@ -160,11 +160,19 @@ fn notices(config: &Config, device: &Device, shares: &[Share]) -> Vec<String> {
     let idle = config.cores.len().saturating_sub(shares.len());
     if idle > 0 {
         notices.push(format!(
-            "{idle} of {} cores have no work, since {} has {} receive queues: `ethtool -L` may \
-             give it more",
+            "{idle} of {} cores without work: {} has no more than {} receive queue(s), `ethtool -L` \
+             may give it more",
             config.cores.len(),
             device.name(),
             device.rx_queues(),
+        ));
+    }
+    if device.mtu() > LARGEST_MTU {
+        notices.push(format!(
+            "the MTU of {} is {}, of which connections here use {LARGEST_MTU}: the MSS that we \
+             announce says so to peers",
+            device.name(),
+            device.mtu(),
         ));
     }
     // A veth says so too, but takes tags off only what the kernel itself tagged.
@@ -249,6 +257,7 @@ fn open_queues(
     shares: &[Share],
 ) -> Result<Vec<Vec<Queue<Xsk>>>, ServeError> {
     let device = &running.device;
+    let mtu = device.mtu().min(LARGEST_MTU);
     let generic = attached == AttachMode::Generic;
     let bind = match mode {
         Mode::Auto | Mode::Generic => BindMode::Auto,
@@ -270,7 +279,7 @@ fn open_queues(
             let xsk_config = XskConfig {
                 bind,
                 generic,
-                ..XskConfig::new(device.name(), id, device.mtu())
+                ..XskConfig::new(device.name(), id, mtu)
             };
             let io = Xsk::open(&xsk_config).map_err(ServeError::Open)?;
             let program = &running.program;
@@ -288,7 +297,7 @@ fn open_queues(
                 io,
                 id,
                 mac: device.mac(),
-                mtu: u16::try_from(device.mtu()).unwrap_or(u16::MAX),
+                mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
                 checksums,
             });
         }

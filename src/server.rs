@@ -183,14 +183,22 @@ impl Running {
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         while !self.wait(signals, LOOK_AROUND) {
             self.check_workers()?;
-            // Whether it is up is its administrator's business; that it is there is ours.
-            if self.device.is_running().is_err() {
-                return Err(ServeError::InterfaceGone(self.device.name().to_owned()));
-            }
+            self.check_device()?;
         }
         let ending = self.drain(signals)?;
         self.shut_down();
         Ok(ending)
+    }
+
+    /// Whether the interface is up is its administrator's business; that it is there is ours, and
+    /// that frames to it still come to us.
+    fn check_device(&self) -> Result<(), ServeError> {
+        let name = || self.device.name().to_owned();
+        match self.device.mac_now() {
+            Err(_) => Err(ServeError::InterfaceGone(name())),
+            Ok(mac) if mac != self.device.mac() => Err(ServeError::MacChanged(name())),
+            Ok(_) => Ok(()),
+        }
     }
 
     fn drain(&mut self, signals: &mut Signals) -> Result<Ending, ServeError> {

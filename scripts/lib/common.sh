@@ -73,6 +73,15 @@ target_directory() {
         python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
 }
 
+# raise_file_limit: room for wrk's 1024 connections and as many at the kernel's server. The soft limit
+# is 1024 on most systems, and wrk then counts connect errors.
+raise_file_limit() {
+    local wanted=4096 soft
+    soft=$(ulimit -Sn)
+    [ "$soft" = unlimited ] || [ "$soft" -ge "$wanted" ] || ulimit -Sn "$wanted" 2>/dev/null ||
+        fail "at most $(ulimit -Hn) files may be open, and 1024 connections need $wanted: raise the limit (ulimit -Hn $wanted)"
+}
+
 # Says in one sentence why this kernel cannot run Corelane, if it cannot.
 check_kernel() {
     # 44 is AF_XDP, which Python has no name for.

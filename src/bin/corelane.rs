@@ -163,7 +163,7 @@ fn serve(arguments: Serve) -> Result<(), Error> {
     match running.serve(&mut signals)? {
         Ending::Drained => {}
         Ending::Reset(count) => {
-            eprintln!("corelane: {count} connections did not end in time and were reset");
+            eprintln!("corelane: connections that did not end in time and were reset: {count}");
         }
         Ending::Forced => eprintln!("corelane: ended at once, by a second signal"),
     }

@@ -84,6 +84,26 @@ mod tests {
         assert_eq!(config.services.len(), 2);
     }
 
+    /// The example says every key, with the defaults where there are any.
+    #[test]
+    fn the_documented_example_is_right() {
+        let page = include_str!("../../docs/configuration.md");
+        let example = page.split("```").nth(1).unwrap();
+        let settings = parse(example.strip_prefix("toml").unwrap()).unwrap();
+        assert_eq!(settings.address.len(), 2);
+        assert_eq!(settings.cores, [0, 1]);
+        assert_eq!(settings.services.len(), 4);
+        assert!(settings.mode.is_some() && settings.idle.is_some());
+        assert!(settings.congestion.is_some());
+        assert!(settings.drain_timeout.is_some() && settings.max_connections.is_some());
+        let said = Config::try_from(settings).unwrap();
+        let silent = Config::new(&said.interface);
+        assert_eq!((said.mode, said.idle), (silent.mode, silent.idle));
+        assert_eq!(said.tcp.congestion, silent.tcp.congestion);
+        assert_eq!(said.drain_timeout, silent.drain_timeout);
+        assert_eq!(said.max_connections, silent.max_connections);
+    }
+
     #[test]
     fn an_empty_file_says_nothing() {
         assert_eq!(parse("").unwrap(), Settings::default());

@@ -23,7 +23,7 @@ use libxdp_sys::xdp_desc;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-pub use self::config::{BindMode, OpenError, XskConfig};
+pub use self::config::{BindMode, LARGEST_MTU, OpenError, XskConfig};
 use self::cursor::{Consumer, Producer};
 use self::open::{Handles, Opened, open};
 use self::receive::Receiver;

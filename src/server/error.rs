@@ -59,6 +59,10 @@ pub enum ServeError {
     NoCarrier { interface: String, seconds: u64 },
     #[error("interface {0} has gone: start again when it is back")]
     InterfaceGone(String),
+    #[error(
+        "the Ethernet address of {0} has changed, so nothing comes to us any more: start again"
+    )]
+    MacChanged(String),
     #[error("core {0} is not ours to use: leave it out of --cores")]
     NotPinned(usize),
     #[error("the worker on core {0} has ended by a mistake of ours: please report what it printed")]

@@ -11,19 +11,23 @@ use super::plan::{Share, deal};
 use super::{Listener, Running, ServeError, Worker, ports};
 use crate::config::{Config, Mode};
 use crate::observe::control::DIRECTORY;
-use crate::ring::xsk::{BindMode, Xsk, XskConfig};
+use crate::ring::xsk::{BindMode, LARGEST_MTU, Xsk, XskConfig};
 use crate::stack::{Queue, Stack, StackConfig};
 use crate::time::{Clock, Duration};
 use crate::wire::{Address, ChecksumPolicy};
 use crate::worker::{self, Mailbox, Setup, Wake, timespec};
 use crate::xdp::{
-    AttachMode, Device, LoadOptions, Program, XdpError, attached_program, missing_capabilities,
+    AttachMode, Device, LoadOptions, Program, XdpError, check_unoccupied, missing_capabilities,
 };
 
 /// How long a driver may take to come up again after a program was attached.
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often to look whether it has.
 const CARRIER_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a server that was killed may take to be gone.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often to look whether it is.
+const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, ServeError> {
     let device = Device::open(&config.interface).map_err(ServeError::Device)?;
@@ -32,9 +36,9 @@ pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, 
     let queues = device.rx_queues();
     let shares = deal(queues, &config.cores, &available_cores())?;
     check_capabilities()?;
-    check_free(&device)?;
+    patiently(|| check_unoccupied(&device).map_err(ServeError::Xdp))?;
     let mut program = Program::load(&device, LoadOptions { queues }).map_err(ServeError::Xdp)?;
-    let held = ports::hold(device.ifindex(), &addresses, &ports)?;
+    let held = patiently(|| ports::hold(device.ifindex(), &addresses, &ports))?;
     let was_up = device.is_running().map_err(ServeError::Device)?;
     let mut notices = notices(config, &device, &shares);
     let attached = attach(&mut program, config.mode, &mut notices)?;
@@ -133,16 +137,20 @@ fn check_capabilities() -> Result<(), ServeError> {
     }
 }
 
-/// That nobody has a program on the interface. `attach` would find it too, but a second server of
-/// this kind is better told so than that its ports are in use.
-fn check_free(device: &Device) -> Result<(), ServeError> {
-    match attached_program(device).map_err(ServeError::Xdp)? {
-        None => Ok(()),
-        Some((id, mode)) => Err(ServeError::Xdp(XdpError::Foreign {
-            interface: device.name().to_owned(),
-            id,
-            mode,
-        })),
+/// Tries again for a while if what is in the way can be a server of ours that was killed a moment
+/// ago: the kernel takes its program, sockets and ports away after its end.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, ServeError>) -> Result<T, ServeError> {
+    let clock = Clock::start();
+    let deadline = clock.now() + PREDECESSOR_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(ServeError::Xdp(XdpError::Occupied { .. }) | ServeError::PortInUse { .. })
+                if clock.now() < deadline =>
+            {
+                let _ = rustix::thread::nanosleep(&timespec(PREDECESSOR_INTERVAL));
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -152,11 +160,19 @@ fn notices(config: &Config, device: &Device, shares: &[Share]) -> Vec<String> {
     let idle = config.cores.len().saturating_sub(shares.len());
     if idle > 0 {
         notices.push(format!(
-            "{idle} of {} cores have no work, since {} has {} receive queues: `ethtool -L` may \
-             give it more",
+            "{idle} of {} cores without work: {} has no more than {} receive queue(s), `ethtool -L` \
+             may give it more",
             config.cores.len(),
             device.name(),
             device.rx_queues(),
+        ));
+    }
+    if device.mtu() > LARGEST_MTU {
+        notices.push(format!(
+            "the MTU of {} is {}, of which connections here use {LARGEST_MTU}: the MSS that we \
+             announce says so to peers",
+            device.name(),
+            device.mtu(),
         ));
     }
     // A veth says so too, but takes tags off only what the kernel itself tagged.
@@ -241,6 +257,7 @@ fn open_queues(
     shares: &[Share],
 ) -> Result<Vec<Vec<Queue<Xsk>>>, ServeError> {
     let device = &running.device;
+    let mtu = device.mtu().min(LARGEST_MTU);
     let generic = attached == AttachMode::Generic;
     let bind = match mode {
         Mode::Auto | Mode::Generic => BindMode::Auto,
@@ -262,7 +279,7 @@ fn open_queues(
             let xsk_config = XskConfig {
                 bind,
                 generic,
-                ..XskConfig::new(device.name(), id, device.mtu())
+                ..XskConfig::new(device.name(), id, mtu)
             };
             let io = Xsk::open(&xsk_config).map_err(ServeError::Open)?;
             let program = &running.program;
@@ -280,7 +297,7 @@ fn open_queues(
                 io,
                 id,
                 mac: device.mac(),
-                mtu: u16::try_from(device.mtu()).unwrap_or(u16::MAX),
+                mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
                 checksums,
             });
         }

@@ -46,6 +46,14 @@ pub enum XdpError {
         /// Where it runs.
         mode: AttachMode,
     },
+    /// A program of ours sits on the interface: another server's. It was left alone.
+    #[error("another Corelane (program id {id}) serves {interface}: stop it first")]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// The program's id, as `bpftool prog` shows it.
+        id: u32,
+    },
     /// [`Program::attach`](super::Program::attach) was called twice.
     #[error("the program is attached to {interface} already: detach it first")]
     AlreadyAttached {

@@ -21,4 +21,6 @@ mod sys;
 
 pub use device::{Device, DeviceError, GroOff};
 pub use error::{XdpError, missing_capabilities};
-pub use program::{AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program};
+pub use program::{
+    AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,
+};

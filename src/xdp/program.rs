@@ -1,10 +1,12 @@
 //! The XDP program, loaded: its maps, its link, its counters.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use rustix::net::{AddressFamily, SocketType};
@@ -29,6 +31,9 @@ use crate::wire::{Address, MacAddr};
 mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/corelane.skel.rs"));
 }
+
+/// What the kernel calls the program: the name of its function.
+const PROGRAM_NAME: &CStr = c"corelane";
 
 /// What the program counts, in the order of its counters: a name that a user understands each.
 pub const COUNTERS: [&str; 16] = [
@@ -338,15 +343,7 @@ impl Program {
     }
 
     fn check_free(&self) -> Result<(), XdpError> {
-        let interface = self.interface.clone();
-        match attached_to(&interface, self.ifindex)? {
-            None => Ok(()),
-            Some((id, mode)) => Err(XdpError::Foreign {
-                interface,
-                id,
-                mode,
-            }),
-        }
+        check_free(&self.interface, self.ifindex)
     }
 
     fn attach_error(&self, mode: AttachMode, error: io::Error) -> XdpError {
@@ -387,6 +384,36 @@ impl AsFd for Program {
 /// network namespace.
 pub fn attached_program(device: &Device) -> Result<Option<(u32, AttachMode)>, XdpError> {
     attached_to(device.name(), device.ifindex())
+}
+
+/// That nobody has a program on an interface of the calling thread's network namespace.
+///
+/// # Errors
+///
+/// [`XdpError::Foreign`], or [`XdpError::Occupied`] if it is one of ours.
+pub fn check_unoccupied(device: &Device) -> Result<(), XdpError> {
+    check_free(device.name(), device.ifindex())
+}
+
+fn check_free(interface: &str, ifindex: u32) -> Result<(), XdpError> {
+    let Some((id, mode)) = attached_to(interface, ifindex)? else {
+        return Ok(());
+    };
+    let interface = interface.to_owned();
+    Err(match is_ours(id) {
+        true => XdpError::Occupied { interface, id },
+        false => XdpError::Foreign {
+            interface,
+            id,
+            mode,
+        },
+    })
+}
+
+/// Whether a loaded program has the name of ours.
+fn is_ours(id: u32) -> bool {
+    ProgInfoIter::default()
+        .any(|program| program.id == id && program.name.as_c_str() == PROGRAM_NAME)
 }
 
 fn attached_to(interface: &str, ifindex: u32) -> Result<Option<(u32, AttachMode)>, XdpError> {

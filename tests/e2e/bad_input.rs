@@ -122,7 +122,10 @@ fn a_foreign_xdp_program_is_left_alone() {
     for mode in ["xdpdrv", "xdpgeneric"] {
         let id = attach_foreign(&lab, mode);
         let output = Server::fail(&lab.server, &["--interface", SERVER_IF, "http:80"]);
-        assert_names(&output, &[SERVER_IF, &id.to_string()]);
+        assert_names(
+            &output,
+            &[SERVER_IF, &id.to_string(), &format!("{mode} off")],
+        );
         assert_eq!(lab.server.xdp_program(SERVER_IF), Some(id), "{mode}");
         lab.server
             .ip(&["link", "set", "dev", SERVER_IF, mode, "off"]);
@@ -136,7 +139,7 @@ fn a_second_server_on_the_interface() {
     let lab = Lab::new(Link::default());
     let first = Server::start(&lab.server, &["http:80"]);
     let output = Server::fail(&lab.server, &["--interface", SERVER_IF, "http:81"]);
-    assert_names(&output, &[SERVER_IF]);
+    assert_names(&output, &["another Corelane", SERVER_IF]);
     let url = format!("curl -sS --max-time 8 http://{SERVER_V4}/");
     assert_eq!(lab.client.shell(10, &url), "hello, world\n");
     first.stop();

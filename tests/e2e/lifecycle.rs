@@ -7,7 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::require_root;
-use crate::support::{Lab, Link, SERVER_IF, SERVER_V4, Server, pause, stream, wait_until};
+use crate::support::{
+    CLIENT_IF, Lab, Link, SERVER_IF, SERVER_V4, Server, pause, stream, wait_until,
+};
 
 /// How a write ends on a connection that was reset: at once, and ever after.
 const RESETS: [ErrorKind; 2] = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
@@ -40,6 +42,24 @@ fn death_leaves_closed_ports_and_the_next_start_works() {
     let server = Server::start(&lab.server, &["http:80"]);
     assert_eq!(hello(&lab), "hello, world\n");
     server.stop();
+    lab.assert_clean();
+}
+
+/// The kernel takes program, sockets and ports away a while after the process was killed.
+#[test]
+fn the_next_start_need_not_wait_for_the_dead() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut servers = Vec::new();
+    for _ in 0..5 {
+        let server = Server::start(&lab.server, &["http:80", "echo:7"]);
+        assert_eq!(hello(&lab), "hello, world\n");
+        server.signal(Signal::KILL);
+        servers.push(server);
+    }
+    for mut server in servers {
+        server.wait(Duration::from_secs(5));
+    }
     lab.assert_clean();
 }
 
@@ -144,6 +164,45 @@ fn an_idle_server_stops_soon_and_leaves_nothing() {
         lab.assert_clean();
         assert!(lab.refuses(80));
     }
+}
+
+#[test]
+fn a_device_with_jumbo_frames_is_served_with_smaller_ones() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    lab.server.ip(&["link", "set", SERVER_IF, "mtu", "9000"]);
+    lab.client.ip(&["link", "set", CLIENT_IF, "mtu", "9000"]);
+    let mut server = Server::start(&lab.server, &["http:80", "echo:7"]);
+    assert!(server.output().contains("9000"), "{}", server.output());
+    let url = format!("curl -sS --max-time 8 http://{SERVER_V4}/bytes/5000000 | wc -c");
+    assert_eq!(lab.client.shell(10, &url).trim(), "5000000");
+    let client = stream::connect(&lab.client, SERVER_V4, 7).expect("a connection");
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(|| stream::send(&client, 4 << 20));
+        stream::receive(&client, 4 << 20).expect("the same octets");
+        sent.join().expect("no panic").expect("sent");
+    });
+    let idle = stream::connect(&lab.client, SERVER_V4, 7).expect("a connection");
+    // 3822 less the headers and the timestamps.
+    let listed = server.ss(&[]);
+    assert!(listed.contains("mss:3770"), "{listed}");
+    drop(idle);
+    server.stop();
+    lab.assert_clean();
+}
+
+#[test]
+fn a_changed_mac_address_ends_the_server_aloud() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let mut server = Server::start(&lab.server, &["http:80"]);
+    lab.server
+        .ip(&["link", "set", SERVER_IF, "address", "02:00:00:00:00:99"]);
+    let status = server.wait(Duration::from_secs(5));
+    assert!(!status.success(), "{status}");
+    let said = server.output();
+    assert!(said.contains("Ethernet address"), "{said}");
+    lab.assert_clean();
 }
 
 #[test]

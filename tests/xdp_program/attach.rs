@@ -72,24 +72,18 @@ fn victim() {
 }
 
 #[test]
-fn a_foreign_program_is_named_and_left_alone() {
+fn the_program_of_another_server_is_named_and_left_alone() {
     with_veth(|| {
         let device = Device::open("corelane0").unwrap();
-        for (mode, word) in [
-            (AttachMode::Native, "xdpdrv"),
-            (AttachMode::Generic, "xdpgeneric"),
-        ] {
-            let mut foreign = load("corelane0");
-            foreign.attach(mode).unwrap();
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let mut other = load("corelane0");
+            other.attach(mode).unwrap();
             let (id, _) = attached_program(&device).unwrap().unwrap();
             for asked in [AttachMode::Native, AttachMode::Generic] {
                 let error = load("corelane0").attach(asked).unwrap_err();
                 assert_eq!(
                     error.to_string(),
-                    format!(
-                        "program id {id} is attached to corelane0 in {mode} mode: stop what \
-                         attached it, or take it off with `ip link set dev corelane0 {word} off`"
-                    )
+                    format!("another Corelane (program id {id}) serves corelane0: stop it first")
                 );
                 assert_eq!(attached_program(&device).unwrap(), Some((id, mode)));
             }

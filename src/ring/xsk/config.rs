@@ -60,6 +60,9 @@ pub struct XskConfig {
     pub bind_timeout: Duration,
 }
 
+/// The largest MTU whose frames fit into a frame of ours, tagged ones too.
+pub const LARGEST_MTU: u32 = 4096 - XDP_PACKET_HEADROOM - LINK_HEADERS;
+
 impl XskConfig {
     /// The sizes for an interface with this MTU.
     pub fn new(interface: &str, queue_id: u32, mtu: u32) -> Self {
@@ -91,7 +94,7 @@ impl XskConfig {
             return Err(OpenError::MtuTooLarge {
                 interface: self.interface.clone(),
                 mtu: self.max_frame.saturating_sub(ETHERNET_HEADER),
-                largest: 4096 - XDP_PACKET_HEADROOM - LINK_HEADERS,
+                largest: LARGEST_MTU,
             });
         }
         let queue = |size| QueueSize::new(size).map_err(|error| invalid(&error));

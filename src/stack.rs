@@ -83,7 +83,7 @@ pub struct Stray {
     /// How its checksum is judged, as on the queue that it came from.
     pub checksums: ChecksumPolicy,
     /// How many workers have not known it.
-    pub hops: u8,
+    pub hops: u16,
 }
 
 /// What one turn has come to.
@@ -164,8 +164,10 @@ pub struct Stack<P: PacketIo> {
 }
 
 impl<P: PacketIo> Stack<P> {
-    /// A stack that serves `queues`, which all belong to one device.
+    /// A stack that serves `queues`, which all belong to one device. Panics if there are more than
+    /// 256, since flows name theirs by an octet.
     pub fn new(config: StackConfig, queues: Vec<Queue<P>>, now: Instant) -> Self {
+        assert!(queues.len() <= 256, "a stack serves at most 256 queues");
         Self {
             ports: queues.into_iter().map(Port::new).collect(),
             core: Core::new(config.tcp, IsnGenerator::new(config.secret)),

@@ -55,7 +55,7 @@ struct Inbound<'a> {
     /// Index of the queue that it came in by.
     queue: u8,
     /// How many workers have not known it.
-    hops: u8,
+    hops: u16,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -104,7 +104,7 @@ impl<P: PacketIo> Stack<P> {
         frame: &'a [u8],
         checksums: ChecksumPolicy,
         queue: u8,
-        hops: u8,
+        hops: u16,
     ) -> Option<Inbound<'a>> {
         match wire::parse(frame, checksums) {
             Ok(Packet::Tcp {
@@ -265,9 +265,6 @@ impl<P: PacketIo> Stack<P> {
             return self.reset_sender(inbound);
         }
         let path_mss = self.path_mss(usize::from(inbound.queue), key);
-        if self.table.len() == self.table.capacity() && !self.evict_waiting() {
-            return self.drops.count(DropReason::FlowTableFull);
-        }
         let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
             self.drops.count(DropReason::NoConnection);
             return self.reset_sender(inbound);
@@ -290,6 +287,11 @@ impl<P: PacketIo> Stack<P> {
             queue: inbound.queue,
             service: *service,
         };
+        // Only now: a SYN that the listener refuses must not cost a TIME-WAIT.
+        if self.table.len() == self.table.capacity() && !self.evict_waiting() {
+            self.forget_by_listener(key);
+            return self.drops.count(DropReason::FlowTableFull);
+        }
         let index = self.half_open.insert(half_open);
         if let Ok(id) = self.table.insert(*key, Handle::HalfOpen(index)) {
             self.wheel.schedule(id.index, deadline);

@@ -284,6 +284,10 @@ impl<P: PacketIo> Stack<P> {
     /// The half-open connection at `index` is over, well or badly.
     pub(super) fn forget_listener_entry(&mut self, key: &FlowKey, index: u32) {
         self.half_open.remove(index);
+        self.forget_by_listener(key);
+    }
+
+    pub(super) fn forget_by_listener(&mut self, key: &FlowKey) {
         if let Some((_, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) {
             listener.forget();
         }

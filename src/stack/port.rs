@@ -341,10 +341,6 @@ impl<P: PacketIo> Buffers for Port<P> {
         written
     }
 
-    fn len(&self, buffer: BufferId) -> usize {
-        self.slot(buffer).map_or(0, |slot| usize::from(slot.len))
-    }
-
     fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer> {
         let rest: Box<[u8]> = match &self.slot(buffer)?.content {
             Content::Held(frame) => frame.data().get(at..)?.into(),

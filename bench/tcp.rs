@@ -74,10 +74,6 @@ impl Buffers for Memory {
         })
     }
 
-    fn len(&self, buffer: BufferId) -> usize {
-        self.lens[buffer.0 as usize]
-    }
-
     fn split(&mut self, _: BufferId, _: usize) -> Option<Buffer> {
         None
     }

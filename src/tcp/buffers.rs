@@ -55,9 +55,6 @@ pub trait Buffers {
     /// Copies as much of `data` as fits behind what the buffer holds and sums it on the way.
     fn append(&mut self, buffer: BufferId, data: &[u8]) -> usize;
 
-    /// Octets held.
-    fn len(&self, buffer: BufferId) -> usize;
-
     /// Keeps the first `at` octets and copies the rest into a new buffer; `None` if none is free
     /// or this one is not idle.
     fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer>;

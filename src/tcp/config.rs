@@ -45,7 +45,8 @@ pub struct Config {
     /// Retransmissions of one segment before the connection is given up (R2 of RFC 9293 section
     /// 3.8.3). Fifteen take about nine minutes at the least RTO.
     pub retransmissions: u8,
-    /// Retransmissions of a SYN.
+    /// Retransmissions of a SYN; seven take just over three minutes (RFC 9293 section 3.8.3,
+    /// MUST-23).
     pub syn_retransmissions: u8,
     /// Retransmissions of a SYN-ACK.
     pub syn_ack_retransmissions: u8,
@@ -74,7 +75,7 @@ impl Default for Config {
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),
             retransmissions: 15,
-            syn_retransmissions: 6,
+            syn_retransmissions: 7,
             syn_ack_retransmissions: 5,
             syn_queue: 4096,
             keepalive: None,

@@ -2,6 +2,7 @@
 //! so a FIFO serves for their timer.
 
 use super::context::{Context, Core};
+use super::input::segment_length;
 use super::seq::Seq;
 use super::tcb::{Tcb, TimestampState};
 use crate::time::Instant;
@@ -62,10 +63,11 @@ impl TimeWait {
         if header.flags.contains(Flags::SYN) {
             return self.handle_syn(cx, header);
         }
-        if header.flags.contains(Flags::FIN) {
-            // The peer has not seen our ACK.
+        let end = Seq(header.seq) + segment_length(segment);
+        if header.flags.contains(Flags::FIN) && end == self.rcv_nxt {
+            // The peer's own FIN once more: it has not seen our ACK.
             self.deadline = cx.now + cx.core.config.time_wait;
-        } else if segment.payload.is_empty() {
+        } else if segment_length(segment) == 0 {
             // A bare ACK wants no answer; two TIME-WAITs would never stop.
             return TimeWaitVerdict::Drop;
         }

@@ -124,12 +124,6 @@ impl Buffers for TestBuffers {
         })
     }
 
-    fn len(&self, buffer: BufferId) -> usize {
-        self.slots[buffer.0 as usize]
-            .as_ref()
-            .map_or(0, |slot| slot.octets.len())
-    }
-
     fn split(&mut self, buffer: BufferId, at: usize) -> Option<Buffer> {
         if self.in_use >= self.limit || self.slot(buffer).with_kernel {
             return None;

@@ -211,7 +211,15 @@ fn an_unanswered_syn_comes_again_and_is_given_up() {
         let events = t.with(|tcb, cx| tcb.handle_timeout(cx));
         t.events |= events;
     }
-    assert_eq!(at, [0, 1_000, 3_000, 7_000, 15_000, 31_000, 63_000]);
+    assert_eq!(
+        at,
+        [0, 1_000, 3_000, 7_000, 15_000, 31_000, 63_000, 123_000]
+    );
+    let lasted = t.now.saturating_since(start);
+    assert!(
+        lasted >= Duration::from_secs(180),
+        "RFC 9293 section 3.8.3, MUST-23"
+    );
     assert_eq!(t.tcb.close_reason(), CloseReason::TimedOut);
     t.happened(Events::CLOSED);
 }

@@ -69,6 +69,24 @@ fn a_retransmitted_fin_is_acknowledged_and_starts_2msl_again() {
     assert_eq!(t.wait.deadline, t.host.now + Duration::from_secs(60));
 }
 
+/// Whoever does not know where the peer's FIN was must not keep a TIME-WAIT alive.
+#[test]
+fn another_fin_does_not_start_2msl_again() {
+    let mut t = Waiting::new(Setup::default());
+    let deadline = t.wait.deadline;
+    t.host.now += Duration::from_secs(30);
+    for seq in [2, 0, 5_000] {
+        let verdict = t.recv(Seg {
+            seq,
+            ack: 2,
+            flags: FIN,
+            ..ACK
+        });
+        assert!(matches!(verdict, TimeWaitVerdict::Acknowledge(_)));
+    }
+    assert_eq!(t.wait.deadline, deadline);
+}
+
 #[test]
 fn resets_and_bare_acknowledgments_are_ignored() {
     let mut t = Waiting::new(Setup::default());

@@ -13,11 +13,13 @@ use crate::observe::control::Listener;
 use crate::observe::protocol::{Reply, Request, read_request, write_line};
 use crate::observe::{Connection, Stats};
 use crate::time::{Clock, Duration};
-use crate::worker::{Answer, Mailbox, Order, Wake};
+use crate::worker::{Answer, Mailbox, Order, Wake, timespec};
 use crate::xdp::Program;
 
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to leave a client waiting that could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// The control socket and its thread. Ends when it is dropped.
 #[derive(Debug)]
@@ -87,8 +89,12 @@ impl Clerk {
             if !files[0].revents().is_empty() {
                 return;
             }
-            if let Some(client) = listener.accept() {
-                self.serve(&client, program);
+            match listener.accept() {
+                Some(client) => self.serve(&client, program),
+                // Gone again, or no descriptor is left: whoever waits still waits then.
+                None => {
+                    let _ = poll(&mut files[..1], Some(&timespec(ACCEPT_AGAIN)));
+                }
             }
         }
     }

@@ -1,14 +1,15 @@
-//! SIGINT and SIGTERM.
+//! The signals that end a server.
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use signal_hook::consts::signal::{SIGINT, SIGTERM};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::ServeError;
 
-/// Takes SIGINT and SIGTERM over: they are counted here from now on, and end nothing by themselves.
+/// Takes SIGINT, SIGTERM and SIGHUP (the terminal is gone) over: they are counted here from now on,
+/// and end nothing by themselves.
 #[derive(Debug)]
 pub struct Signals {
     pipe: UnixStream,
@@ -22,7 +23,8 @@ impl Signals {
     ///
     /// No descriptor is left.
     pub fn install() -> Result<Self, ServeError> {
-        Self::of(&[SIGINT, SIGTERM]).map_err(ServeError::exhausted("descriptor for signals"))
+        Self::of(&[SIGINT, SIGTERM, SIGHUP])
+            .map_err(ServeError::exhausted("descriptor for signals"))
     }
 
     fn of(signals: &[i32]) -> io::Result<Self> {

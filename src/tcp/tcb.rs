@@ -1,12 +1,11 @@
 //! One connection (the transmission control block of RFC 9293 section 3.3.1) and what an
 //! application may do with it.
 
-use super::buffers::Buffers;
 use super::config::{Config, Keepalive};
 use super::congestion::AnyController;
 use super::context::{Context, Core};
 use super::loss::Recovery;
-use super::receive_queue::{QueueId, Readable};
+use super::receive_queue::QueueId;
 use super::rtt::RttEstimator;
 use super::send_queue::SendQueue;
 use super::seq::Seq;
@@ -257,25 +256,6 @@ impl Tcb {
         }
     }
 
-    /// An active open: a connection in SYN-SENT that owes its SYN. `path_mss` is the MTU less the
-    /// fixed IP and TCP headers.
-    pub fn connect(cx: &mut Context<'_>, key: &crate::wire::FlowKey, path_mss: u16) -> Self {
-        let opening = Opening {
-            iss: cx.core.isn.isn(key, cx.now),
-            timestamp_offset: cx.core.isn.timestamp_offset(key),
-            path_mss,
-            is_ipv4: key.local.is_ipv4(),
-        };
-        let mut tcb = Self::new(&cx.core.config, opening);
-        tcb.transition(Event::Open);
-        tcb.snd.nxt = tcb.snd.iss + 1;
-        tcb.pending.syn = true;
-        tcb.timers
-            .set(Timer::Retransmission, cx.now + tcb.rtt.rto());
-        cx.core.counters.active_opens += 1;
-        tcb
-    }
-
     /// The state.
     pub fn state(&self) -> State {
         self.state
@@ -316,138 +296,6 @@ impl Tcb {
     /// Octets received in order that the application has not consumed.
     pub fn unread(&self, core: &Core) -> u32 {
         self.receive.map_or(0, |id| core.receive.contiguous(id))
-    }
-
-    /// Switches Nagle's algorithm (RFC 9293 section 3.7.4) off or on.
-    pub fn set_nodelay(&mut self, nodelay: bool) {
-        self.nodelay = nodelay;
-    }
-
-    /// Switches keepalive probes on or off for this connection.
-    pub fn set_keepalive(&mut self, cx: &Context<'_>, keepalive: Option<Keepalive>) {
-        self.keepalive = keepalive;
-        self.timers.stop(Timer::Keepalive);
-        self.restart_keepalive(cx.now);
-    }
-
-    /// Queues as much of `data` as limits allow and returns that number. After less than all of
-    /// it, [`Events::WRITABLE`](super::Events::WRITABLE) follows.
-    pub fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {
-        let mut sent = 0;
-        while sent < data.len() {
-            let Some(room) = self.tail_room(cx) else {
-                break;
-            };
-            let piece = &data[sent..data.len().min(sent + room.octets)];
-            match room.append(self, cx, &mut |buffers, id| buffers.append(id, piece)) {
-                None | Some(0) => break,
-                Some(appended) => sent += appended,
-            }
-        }
-        self.wants_send = sent < data.len() && self.may_send();
-        sent
-    }
-
-    /// Lets `fill` write at most `limit` octets straight into segments, in pieces. It returns how
-    /// many octets it wrote; less than it was offered ends the call. Returns the total. After less
-    /// than `limit` because of a limit of ours, `Events::WRITABLE` follows.
-    pub fn send_with(
-        &mut self,
-        cx: &mut Context<'_>,
-        limit: usize,
-        fill: &mut dyn FnMut(&mut [u8]) -> usize,
-    ) -> usize {
-        let mut sent = 0;
-        self.wants_send = false;
-        while sent < limit {
-            let written = self.tail_room(cx).and_then(|room| {
-                let offered = room.octets.min(limit - sent);
-                let mut write =
-                    |buffers: &mut dyn Buffers, id| buffers.append_with(id, offered, fill);
-                Some((offered, room.append(self, cx, &mut write)?))
-            });
-            let Some((offered, written)) = written else {
-                self.wants_send = self.may_send();
-                break;
-            };
-            sent += written;
-            if written < offered {
-                break;
-            }
-        }
-        sent
-    }
-
-    /// The application has no more to send: a FIN follows what is queued (half-close).
-    pub fn shutdown(&mut self, cx: &mut Context<'_>) {
-        match self.state {
-            State::SynSent => self.finish(cx, Event::Close, CloseReason::Aborted),
-            // RFC 9293 section 3.10.4: queued until the connection is established.
-            State::SynReceived => self.fin = FinState::Due,
-            State::Established | State::CloseWait => {
-                self.fin = FinState::Due;
-                self.transition(Event::Close);
-            }
-            _ => {}
-        }
-    }
-
-    /// The application is done in both directions. Text that it has not read, or that arrives
-    /// later, resets the connection, so that the peer learns of the loss (RFC 9293 section 3.6.1,
-    /// RFC 2525 section 2.17).
-    pub fn close(&mut self, cx: &mut Context<'_>) {
-        self.closed = true;
-        if self.unread(cx.core) > 0 {
-            return self.abort(cx);
-        }
-        self.shutdown(cx);
-        self.start_fin_wait_2(cx);
-    }
-
-    /// Resets the connection (ABORT of RFC 9293 section 3.9.1).
-    pub fn abort(&mut self, cx: &mut Context<'_>) {
-        let reset = match self.state {
-            State::Closed | State::Listen | State::SynSent | State::TimeWait => false,
-            // The RFC would fall silent in CLOSING and LAST-ACK, too; the peer would go on alone.
-            _ => true,
-        };
-        if self.state != State::Closed {
-            self.finish(cx, Event::Reset, CloseReason::Aborted);
-            self.pending.reset = reset;
-        }
-        self.release(cx);
-    }
-
-    /// Ends a connection that waits only for the peer's FIN, of which the application wants to hear
-    /// nothing: all that it sent is acknowledged. Says nothing to the peer. Returns whether it was
-    /// one.
-    pub fn forget_orphan(&mut self, cx: &mut Context<'_>) -> bool {
-        let is_orphan = self.closed && self.state == State::FinWait2;
-        if is_orphan {
-            self.finish(cx, Event::Reset, CloseReason::Finished);
-        }
-        is_orphan
-    }
-
-    /// The next piece of text that waits for the application; [`consume`](Self::consume) gives it
-    /// back.
-    pub fn readable(&self, core: &mut Core) -> Option<Readable> {
-        self.receive.and_then(|id| core.receive.take(id))
-    }
-
-    /// Gives `readable` back, of which `consumed` octets are not needed any more.
-    pub fn consume(&mut self, cx: &mut Context<'_>, readable: Readable, consumed: usize) {
-        let Some(id) = self.receive else { return };
-        cx.core.receive.put_back(id, readable, consumed);
-        let is_unread = cx.core.receive.contiguous(id) > 0;
-        if self.closed && is_unread {
-            return self.abort(cx);
-        }
-        if self.state == State::Closed && !is_unread {
-            return self.release(cx);
-        }
-        self.drop_empty_receive_queue(cx.core);
-        self.update_window(cx);
     }
 
     /// Gives back all that the connection holds in `cx`. Must be called before it is dropped.
@@ -569,71 +417,6 @@ impl Tcb {
 
     pub(super) fn may_send(&self) -> bool {
         matches!(self.state, State::Established | State::CloseWait)
-    }
-
-    /// Where the next octets go: the last unsent segment, or a new one.
-    fn tail_room(&mut self, cx: &mut Context<'_>) -> Option<TailRoom> {
-        if !self.may_send() {
-            return None;
-        }
-        let full = self
-            .smss
-            .min(u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX));
-        if let Some(tail) = self.send.unsent_tail(&mut cx.core.segments) {
-            let left = usize::from(full.saturating_sub(tail.len));
-            let octets = left.min(cx.buffers.room(tail.buffer.id()));
-            if octets > 0 {
-                return Some(TailRoom {
-                    octets,
-                    joins_tail: true,
-                });
-            }
-        }
-        // No connection may hold more than a quarter of what is left, so that the last frames are
-        // shared by all.
-        let share = 2 + cx.buffers.available() / 4;
-        let limit = usize::from(cx.core.config.send_buffers).min(share);
-        (usize::from(self.send.segments()) < limit).then_some(TailRoom {
-            octets: usize::from(full),
-            joins_tail: false,
-        })
-    }
-}
-
-/// Room behind what is queued.
-struct TailRoom {
-    octets: usize,
-    joins_tail: bool,
-}
-
-impl TailRoom {
-    /// Has `write` put octets there and returns their number; `None` if no buffer is free.
-    fn append(
-        &self,
-        tcb: &mut Tcb,
-        cx: &mut Context<'_>,
-        write: &mut dyn FnMut(&mut dyn Buffers, super::BufferId) -> usize,
-    ) -> Option<usize> {
-        let segments = &mut cx.core.segments;
-        let written = match tcb.send.unsent_tail(segments) {
-            Some(tail) if self.joins_tail => {
-                let written = write(cx.buffers, tail.buffer.id());
-                tail.len += written as u16;
-                written
-            }
-            _ => {
-                let buffer = cx.buffers.allocate()?;
-                let written = write(cx.buffers, buffer.id());
-                if written == 0 {
-                    cx.buffers.release(buffer);
-                } else {
-                    tcb.send.push(segments, buffer, tcb.snd.end, written as u16);
-                }
-                written
-            }
-        };
-        tcb.snd.end += written as u32;
-        Some(written)
     }
 }
 

@@ -386,40 +386,6 @@ fn a_missing_capability_is_named() {
     );
 }
 
-/// Not a test of speed: prints what one frame costs here, for information.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn measure_tx() {
-    let Some(net) = Net::new("measure") else {
-        return;
-    };
-    let mut a = net.open_a().unwrap();
-    let clock = Clock::start();
-    for len in [64usize, 1514] {
-        let (start, mut sent) = (clock.now(), 0u64);
-        while sent < 500_000 {
-            for _ in 0..64 {
-                let Some(mut frame) = a.allocate() else { break };
-                frame.extend(len);
-                match a.transmit(frame) {
-                    Ok(()) => sent += 1,
-                    Err(frame) => a.release(frame),
-                }
-            }
-            a.flush();
-            while let Some(frame) = a.completed() {
-                a.release(frame);
-            }
-        }
-        let nanos = clock.now().saturating_since(start).as_nanos();
-        println!(
-            "{len} octets: {} ns per frame, {:?}",
-            nanos / sent,
-            a.counters()
-        );
-    }
-}
-
 /// Sends one test frame, flushing when TX is full.
 fn send(xsk: &mut Xsk, number: u32) {
     if xsk.tx_room() == 0 || xsk.free_frames() == 0 {

@@ -72,9 +72,15 @@ impl<P: PacketIo> Stack<P> {
                 segments.push(inbound);
             }
         }
+        // All hashes first: the look-ups that follow then miss the cache side by side.
+        let hashes: ArrayVec<u64, BATCH> = segments
+            .iter()
+            .map(|inbound| self.table.hash(&inbound.key))
+            .collect();
         let ids: ArrayVec<Option<FlowId>, BATCH> = segments
             .iter()
-            .map(|inbound| self.table.lookup(&inbound.key))
+            .zip(hashes)
+            .map(|(inbound, hash)| self.table.lookup_hashed(hash, &inbound.key))
             .collect();
         for (inbound, id) in segments.into_iter().zip(ids) {
             // A segment before it in the batch may have changed what there is.

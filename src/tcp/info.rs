@@ -2,7 +2,6 @@
 
 use super::context::Core;
 use super::listen::SynEntry;
-use super::seq::Seq;
 use super::state::State;
 use super::tcb::Tcb;
 use super::time_wait::TimeWait;
@@ -79,11 +78,6 @@ impl Tcb {
             timestamps: self.timestamps.is_some(),
             window_scale: (self.snd.shift, self.rcv.shift),
         }
-    }
-
-    /// The octet that the peer expects next, for logs and tests.
-    pub fn snd_una(&self) -> Seq {
-        self.snd.una
     }
 }
 

@@ -10,9 +10,6 @@ use super::tcb::{AckDue, FinState, Tcb};
 use super::timers::Timer;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 
-/// Octets of options that a segment without timestamps has left for SACK blocks, and with them.
-const SACK_BLOCKS: usize = 4;
-const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
 /// Two NOPs and the option's kind and length, then eight octets per block (RFC 2018 section 3).
 const SACK_LEN: usize = 4;
 const SACK_BLOCK_LEN: usize = 8;
@@ -423,14 +420,9 @@ impl SegmentBuilder<'_, '_> {
             ..Options::default()
         };
         if let Some(id) = tcb.receive.filter(|_| tcb.sack) {
-            let by_options = if timestamps.is_some() {
-                SACK_BLOCKS_WITH_TIMESTAMPS
-            } else {
-                SACK_BLOCKS
-            };
             // Blocks never push a segment over the path's MTU.
             let left = usize::from(tcb.smss).saturating_sub(text_len + SACK_LEN);
-            let room = by_options.min(left / SACK_BLOCK_LEN);
+            let room = options.sack_room().min(left / SACK_BLOCK_LEN);
             options.sack = sack::blocks(self.cx.core.receive.ranges(id), tcb.rcv.nxt, room);
         }
         options

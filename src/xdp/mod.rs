@@ -1,6 +1,7 @@
 //! The XDP program and the interface that it sits on: load, configure, attach, detach.
 //!
-//! With `ring/xsk.rs` the only place for `unsafe`, all of it in `sys`. libbpf-rs is used nowhere
+//! With `ring/umem.rs` and `ring/xsk.rs` the only place for `unsafe`, which is in `sys` (and in
+//! the skeleton that `program` includes). libbpf-rs is used nowhere
 //! else; since its 0.25 cannot force driver or generic mode, `sys` calls libbpf's `bpf_link_create`
 //! itself.
 //!

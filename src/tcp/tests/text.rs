@@ -352,7 +352,7 @@ fn numbers_wrap_in_both_directions() {
         ..Setup::default()
     }
     .established();
-    assert!(t.tcb.snd_una().0 > u32::MAX - 1_600);
+    assert!(t.tcb.snd.una.0 > u32::MAX - 1_600);
     let text = octets(3_000);
     for at in [0, 2_000, 1_000] {
         recv!(

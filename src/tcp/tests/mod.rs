@@ -6,6 +6,7 @@
 
 mod buffers;
 mod close;
+mod crash;
 mod delayed_ack;
 mod handshake;
 mod hostile;
@@ -20,6 +21,7 @@ mod sack;
 mod sack_recovery;
 mod setup;
 mod simulator;
+mod states;
 mod text;
 mod time_wait;
 mod timestamps;

@@ -123,7 +123,10 @@ fn every_rfc_has_a_section_with_rows() {
             })
         })
         .collect();
-    assert!(missing.is_empty(), "no section, or an empty one: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "no section, or an empty one: {missing:?}"
+    );
 }
 
 /// Also none is said twice in one section: the second would hide that the first has no test.
@@ -209,10 +212,7 @@ fn the_checks_can_fail() {
     let table = "## RFC 1\n\n| where | what | test |\n|---|---|---|\n| 3.1 | Yes | `a::b` |\n";
     let found = rows(table);
     assert_eq!(found.len(), 1);
-    assert_eq!(
-        (found[0].line, found[0].section.as_str()),
-        (5, "RFC 1")
-    );
+    assert_eq!((found[0].line, found[0].section.as_str()), (5, "RFC 1"));
 }
 
 fn root() -> PathBuf {
@@ -307,15 +307,19 @@ fn exists(test: &str) -> bool {
 /// The file of a module; the last one may be inside the file of the one before it.
 fn source(directory: &Path, modules: &[&str]) -> Option<String> {
     let path = directory.join(modules.join("/"));
-    [path.with_extension("rs"), path.join("mod.rs"), path.join("main.rs")]
-        .iter()
-        .find_map(|file| fs::read_to_string(file).ok())
-        .or_else(|| {
-            let (last, outer) = modules.split_last()?;
-            let outer = source(directory, outer)?;
-            let (_, inner) = outer.split_once(&format!("mod {last} {{"))?;
-            Some(inner.to_owned())
-        })
+    [
+        path.with_extension("rs"),
+        path.join("mod.rs"),
+        path.join("main.rs"),
+    ]
+    .iter()
+    .find_map(|file| fs::read_to_string(file).ok())
+    .or_else(|| {
+        let (last, outer) = modules.split_last()?;
+        let outer = source(directory, outer)?;
+        let (_, inner) = outer.split_once(&format!("mod {last} {{"))?;
+        Some(inner.to_owned())
+    })
 }
 
 /// Whether `source` has a function `name` with the attribute `#[test]` and without `#[ignore]`;

@@ -163,9 +163,7 @@ fn without_a_connection_everything_but_a_reset_is_reset() {
             header: header(flags),
             payload: b"abc",
         };
-        let len = 3
-            + u32::from(flags.contains(Flags::SYN))
-            + u32::from(flags.contains(Flags::FIN));
+        let len = 3 + u32::from(flags.contains(Flags::SYN)) + u32::from(flags.contains(Flags::FIN));
         match reset_for(&segment) {
             None => assert!(flags.contains(Flags::RST), "{flags:?}"),
             Some(reset) if flags.contains(Flags::ACK) => {

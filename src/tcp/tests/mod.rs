@@ -4,6 +4,7 @@
 //! what is sent count from the peer's ISS, the other two from ours. The handshake takes 0, so text
 //! starts at 1.
 
+mod blind;
 mod buffers;
 mod close;
 mod crash;
@@ -14,11 +15,19 @@ mod keepalive;
 mod listen;
 mod memory;
 mod options;
+mod paws;
+mod persist;
 mod recovery;
+mod reno;
 mod reset;
 mod retransmission;
+mod rfc2525;
+mod rto;
 mod sack;
 mod sack_recovery;
+mod sack_rules;
+mod scale;
+mod segments;
 mod setup;
 mod simulator;
 mod states;
@@ -26,6 +35,7 @@ mod text;
 mod time_wait;
 mod timestamps;
 mod window;
+mod wrap;
 
 use std::collections::VecDeque;
 

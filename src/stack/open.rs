@@ -148,7 +148,10 @@ impl<P: PacketIo> Stack<P> {
         token: u64,
     ) -> Result<FlowKey, ConnectError> {
         check_remote(destination.remote, destination.port)?;
-        let mut ports = self.client_ports.take().ok_or(ConnectError::NoClientPorts)?;
+        let mut ports = self
+            .client_ports
+            .take()
+            .ok_or(ConnectError::NoClientPorts)?;
         let key = FlowKey {
             local: destination.local,
             remote: destination.remote,
@@ -340,7 +343,9 @@ mod tests {
     #[test]
     fn all_ports_are_taken_before_one_comes_again() {
         let mut ports = ports(61_000..=61_099, alone());
-        let mut taken: Vec<u16> = (0..100).filter_map(|_| take(&mut ports, towards(2))).collect();
+        let mut taken: Vec<u16> = (0..100)
+            .filter_map(|_| take(&mut ports, towards(2)))
+            .collect();
         taken.sort_unstable();
         assert_eq!(taken, (61_000..=61_099).collect::<Vec<u16>>());
     }

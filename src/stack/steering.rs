@@ -60,7 +60,10 @@ impl Rss {
         let mut hash = 0;
         for (at, octet) in octets.into_iter().enumerate() {
             // Five octets of key hold the windows of all eight bits.
-            let Some(window) = self.key.get(offset + at..).and_then(<[u8]>::first_chunk::<5>)
+            let Some(window) = self
+                .key
+                .get(offset + at..)
+                .and_then(<[u8]>::first_chunk::<5>)
             else {
                 // The last octet's last bit needs only what LEAST_KEY promises.
                 return hash ^ self.last(offset + at, octet);
@@ -185,7 +188,11 @@ mod tests {
                 "[3ffe:2501:200:3::1]:1766",
                 0x4020_7d3d,
             ),
-            ("[3ffe:501:8::260:97ff:fe40:efab]:14230", "[ff02::1]:4739", 0xdde5_1bbf),
+            (
+                "[3ffe:501:8::260:97ff:fe40:efab]:14230",
+                "[ff02::1]:4739",
+                0xdde5_1bbf,
+            ),
         ] {
             let key = key(remote, local);
             let got = rss.without_local_port(&key) ^ rss.of_local_port(&key);

@@ -341,8 +341,9 @@ impl SegmentBuilder<'_, '_> {
     /// RFC 5681 section 4.1: after an RTO of silence the window is not proven any more.
     fn restart_after_idle(&mut self) {
         let tcb = &mut *self.tcb;
-        if tcb.flight_size() == 0 && self.cx.now.saturating_since(tcb.sent_at) > tcb.rtt.rto() {
-            tcb.controller.on_idle();
+        let idle = self.cx.now.saturating_since(tcb.sent_at);
+        if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
+            tcb.controller.on_idle(self.cx.now, idle);
         }
     }
 

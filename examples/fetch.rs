@@ -215,8 +215,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let opener = running.opener().ok_or("a server with a client")?;
     let clock = Clock::start();
+    let start = clock.now();
     let tally = fetch_all(arguments, client, &opener, &reports);
-    let took: std::time::Duration = clock.now().saturating_since(Instant::ZERO).into();
+    let took: std::time::Duration = clock.now().saturating_since(start).into();
     drop(running);
     Ok(tally.print(arguments.count, took))
 }

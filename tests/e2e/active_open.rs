@@ -42,6 +42,14 @@ struct Web {
     directory: PathBuf,
 }
 
+const WEB: &str = "
+import sys, socket
+from http.server import ThreadingHTTPServer, SimpleHTTPRequestHandler
+class Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+    address_family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+Server((sys.argv[1], 8000), SimpleHTTPRequestHandler).serve_forever()
+";
 const OCTETS: usize = 300_000;
 /// `head -c 300000 /dev/zero | sha256sum`
 const DIGEST: &str = "886715e4051e827f4fe215df3053af3f85ad0d352db2c829c7487af6d78efe30";
@@ -53,7 +61,8 @@ impl Web {
         std::fs::write(directory.join("zeroes"), vec![0; OCTETS]).expect("it can be written");
         let child = namespace
             .command(120, "python3")
-            .args(["-m", "http.server", "8000", "--bind", address])
+            // The module's own main listens with a backlog of five, and overflows it.
+            .args(["-c", WEB, address])
             .current_dir(&directory)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -128,7 +128,7 @@ impl TryFrom<String> for ServiceSpec {
 /// cores = [0, 1]
 /// mode = "auto"
 /// idle = "adaptive"
-/// congestion = "reno"
+/// congestion = "cubic"
 /// drain-timeout = "10s"
 /// max-connections = 262144
 /// services = ["http:80", "echo:7"]

@@ -118,7 +118,7 @@ mod tests {
             ("interface = \"a\"\ninterface = \"b\"", 2, &["duplicate"]),
             ("\nmode = \"fast\"", 2, &["fast", "zero-copy"]),
             ("idle = \"lazy\"", 1, &["lazy", "interrupt"]),
-            ("congestion = \"vegas\"", 1, &["vegas", "reno"]),
+            ("congestion = \"vegas\"", 1, &["vegas", "cubic"]),
             ("drain-timeout = \"soon\"", 1, &["soon"]),
             ("drain-timeout = 10", 1, &["drain-timeout"]),
             ("address = [\"300.1.1.1\"]", 1, &["300.1.1.1"]),

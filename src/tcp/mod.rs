@@ -9,8 +9,8 @@
 //! | `seq`, `state` | sequence arithmetic; the state machine as data |
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
-//! | `output` | everything that a connection sends |
-//! | `listen`, `isn`, `reply` | passive opens, initial sequence numbers, stateless answers |
+//! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
+//! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
 //! | `time_wait` | 2MSL in 64 bytes |
@@ -20,7 +20,9 @@ mod buffers;
 mod calls;
 mod config;
 pub mod congestion;
+mod connect;
 mod context;
+mod duplicate_acks;
 mod info;
 mod input;
 mod isn;

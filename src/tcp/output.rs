@@ -2,7 +2,9 @@
 
 use super::buffers::BufferId;
 use super::context::Context;
+use super::duplicate_acks::Cause;
 use super::input::Events;
+use super::loss::Phase;
 use super::sack;
 use super::seq::Seq;
 use super::state::State;
@@ -89,7 +91,11 @@ impl Tcb {
 
     /// The next segment that is due, if there is one. Call again until there is none.
     pub fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Option<Transmit> {
-        let builder = SegmentBuilder { tcb: self, cx };
+        let builder = SegmentBuilder {
+            tcb: self,
+            cx,
+            cause: None,
+        };
         builder.next()
     }
 }
@@ -98,6 +104,8 @@ impl Tcb {
 struct SegmentBuilder<'a, 'b> {
     tcb: &'a mut Tcb,
     cx: &'a mut Context<'b>,
+    /// What its SACK blocks speak of first.
+    cause: Option<Cause>,
 }
 
 impl SegmentBuilder<'_, '_> {
@@ -110,8 +118,8 @@ impl SegmentBuilder<'_, '_> {
             State::SynSent | State::SynReceived => return self.syn(),
             _ => {}
         }
-        if self.tcb.pending.duplicate_acks > 0 {
-            self.tcb.pending.duplicate_acks -= 1;
+        if let Some(cause) = self.tcb.next_duplicate_ack(self.cx.core) {
+            self.cause = cause;
             return Some(self.acknowledgment());
         }
         if let Some(transmit) = self.retransmission() {
@@ -194,10 +202,7 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let was_deferred = std::mem::take(&mut tcb.pending.deferred);
         let segments = &mut self.cx.core.segments;
-        let Some(lost) = tcb.send.first_lost(segments) else {
-            tcb.pending.fast_retransmit = false;
-            return None;
-        };
+        let lost = tcb.send.first_lost(segments)?;
         let (seq, len, end) = (lost.seq, lost.len, lost.end());
         let payload = Payload {
             buffer: lost.buffer.id(),
@@ -205,7 +210,10 @@ impl SegmentBuilder<'_, '_> {
             len,
         };
         let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
-        if !fits && !tcb.pending.fast_retransmit {
+        // Without SACK, a third duplicate and each partial acknowledgment send the first segment
+        // at once (RFC 5681 section 3.2 step 3, RFC 6582 section 3.2 step 3).
+        let is_urgent = !tcb.sack && tcb.recovery.phase() == Phase::Recovery && seq == tcb.snd.una;
+        if !fits && !is_urgent {
             return None;
         }
         if !self.cx.buffers.is_idle(payload.buffer) {
@@ -214,8 +222,10 @@ impl SegmentBuilder<'_, '_> {
             tcb.pending.deferred = true;
             return None;
         }
-        tcb.pending.fast_retransmit = false;
+        let pipe = tcb.pipe();
         tcb.send.mark_retransmitted(segments, self.cx.now);
+        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
+        tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         self.cx.core.counters.retrans_segs += 1;
         let fin = end == tcb.snd.end && self.fin_was_sent();
@@ -241,6 +251,8 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let buffer = tcb.send.first_unsent(&self.cx.core.segments)?.buffer.id();
         let is_last = tcb.send.is_last_unsent();
+        let pipe = tcb.pipe();
+        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
         tcb.send.mark_sent(&mut self.cx.core.segments, self.cx.now);
         tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
         tcb.sent_at = self.cx.now;
@@ -267,13 +279,9 @@ impl SegmentBuilder<'_, '_> {
     fn sendable(&mut self, seq: Seq, len: u16) -> Option<u16> {
         let tcb = &mut *self.tcb;
         let pipe = tcb.pipe();
-        // With SACK, `pipe` itself tells what has left the network.
-        let beyond = if tcb.sack {
-            0
-        } else {
-            tcb.recovery.limited_transmit() * u32::from(tcb.smss)
-        };
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd().saturating_add(beyond) {
+        // What has left the network lets new text go before it is said to be lost: that is limited
+        // transmit (RFC 3042).
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;
@@ -424,7 +432,8 @@ impl SegmentBuilder<'_, '_> {
             // Blocks never push a segment over the path's MTU.
             let left = usize::from(tcb.smss).saturating_sub(text_len + SACK_LEN);
             let room = options.sack_room().min(left / SACK_BLOCK_LEN);
-            options.sack = sack::blocks(self.cx.core.receive.ranges(id), tcb.rcv.nxt, room);
+            let ranges = self.cx.core.receive.ranges(id);
+            options.sack = sack::blocks(ranges, tcb.rcv.nxt, room, self.cause);
         }
         options
     }

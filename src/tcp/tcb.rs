@@ -4,6 +4,7 @@
 use super::config::{Config, Keepalive};
 use super::congestion::AnyController;
 use super::context::{Context, Core};
+use super::duplicate_acks::CausesId;
 use super::loss::Recovery;
 use super::receive_queue::QueueId;
 use super::rtt::RttEstimator;
@@ -117,8 +118,6 @@ pub(super) struct Pending {
     pub(super) reset: bool,
     /// A zero-window or keepalive probe.
     pub(super) probe: bool,
-    /// The first lost segment goes out whatever the congestion window says.
-    pub(super) fast_retransmit: bool,
     /// The persist timer overrides the sender's SWS avoidance.
     pub(super) sws_override: bool,
     /// A retransmission waits for its buffer.
@@ -184,6 +183,8 @@ pub struct Tcb {
     pub(super) sent_at: Instant,
     /// When it last sent a challenge ACK.
     pub(super) challenged_at: Instant,
+    /// What the duplicate acknowledgments that are owed speak of.
+    pub(super) causes: Option<CausesId>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,
     /// Zero-window probes since the window closed: their back-off.
@@ -225,7 +226,6 @@ impl Tcb {
                 syn: false,
                 reset: false,
                 probe: false,
-                fast_retransmit: false,
                 sws_override: false,
                 deferred: false,
             },
@@ -245,6 +245,7 @@ impl Tcb {
             controller: AnyController::new(config.congestion, smss),
             sent_at: Instant::ZERO,
             challenged_at: Instant::ZERO,
+            causes: None,
             keepalive: config.keepalive,
             keepalive_probes: 0,
             window_probes: 0,
@@ -304,6 +305,7 @@ impl Tcb {
         if let Some(id) = self.receive.take() {
             cx.core.receive.close(id);
         }
+        self.forget_causes(cx.core);
     }
 
     pub(super) fn transition(&mut self, event: Event) {
@@ -337,13 +339,14 @@ impl Tcb {
         }
     }
 
-    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has: what is believed
-    /// to be in the network (RFC 6675 section 4).
+    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has, or as good as
+    /// says without SACK: what is believed to be in the network (RFC 6675 section 4).
     pub(super) fn pipe(&self) -> u32 {
         let fin_is_lost = self.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
         self.flight_size()
             .saturating_sub(self.send.lost())
             .saturating_sub(self.send.sacked())
+            .saturating_sub(self.recovery.departed())
             .saturating_sub(u32::from(fin_is_lost))
     }
 

@@ -384,6 +384,11 @@ impl Host {
         self.events = Events::NONE;
     }
 
+    /// Whether it is in fast recovery.
+    fn in_recovery(&self) -> bool {
+        self.tcb.recovery.phase() == loss::Phase::Recovery
+    }
+
     /// Octets of text that are out and not acknowledged; a FIN counts.
     fn flight(&self) -> u32 {
         self.tcb.flight_size()

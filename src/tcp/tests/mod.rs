@@ -17,6 +17,7 @@ mod memory;
 mod options;
 mod paws;
 mod persist;
+mod prr;
 mod recovery;
 mod reno;
 mod reset;

@@ -31,6 +31,7 @@ mod scale;
 mod segments;
 mod setup;
 mod simulator;
+mod slow_start;
 mod states;
 mod text;
 mod time_wait;

@@ -257,7 +257,10 @@ impl TryFrom<Settings> for Config {
             max_connections,
             services: settings.services,
             tcp: crate::tcp::Config {
-                congestion: settings.congestion.unwrap_or_default(),
+                options: crate::tcp::SocketOptions {
+                    congestion: settings.congestion.unwrap_or_default(),
+                    ..defaults.tcp.options
+                },
                 ..defaults.tcp
             },
             ..defaults

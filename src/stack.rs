@@ -30,7 +30,9 @@ use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
-use crate::tcp::{self, Core, Info, IsnGenerator, Listener, SynEntry, Tcb};
+use crate::tcp::{
+    self, Core, Info, IsnGenerator, Listener, OptionsId, SocketOptions, SynEntry, Tcb,
+};
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
 use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
@@ -148,6 +150,8 @@ pub struct Stack<P: PacketIo> {
     wheel: TimerWheel,
     expired: Vec<u32>,
     services: Vec<Box<dyn AnyService>>,
+    /// Those that connections of each service begin with.
+    service_options: Vec<OptionsId>,
     listeners: HashMap<(Address, u16), (ServiceId, Listener)>,
     /// Flows that may have something to send or a timer to set.
     dirty: Vec<FlowId>,
@@ -179,6 +183,7 @@ impl<P: PacketIo> Stack<P> {
             wheel: TimerWheel::new(now),
             expired: Vec::new(),
             services: Vec::new(),
+            service_options: Vec::new(),
             listeners: HashMap::new(),
             dirty: Vec::new(),
             sending: Vec::new(),
@@ -191,8 +196,15 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    /// Hosts `service`.
+    /// Hosts `service`, whose connections begin with the default options.
     pub fn host<S: Service>(&mut self, service: S) -> ServiceId {
+        let options = self.core.config.options.clone();
+        self.host_with(options, service)
+    }
+
+    /// Hosts `service`, whose connections begin with `options`.
+    pub fn host_with<S: Service>(&mut self, options: SocketOptions, service: S) -> ServiceId {
+        self.service_options.push(self.core.add_options(options));
         self.services.push(Box::new(Hosted {
             service,
             connections: slab::Slab::new(),
@@ -203,10 +215,24 @@ impl<P: PacketIo> Stack<P> {
 
     /// Has `service` take the connections to `port` of any of `addresses`.
     pub fn listen<S: Service>(&mut self, addresses: &[Address], port: u16, service: S) {
-        let id = self.host(service);
+        let options = self.core.config.options.clone();
+        self.listen_with(addresses, port, options, service);
+    }
+
+    /// Has `service` take the connections to `port` of any of `addresses`, which begin with
+    /// `options`.
+    pub fn listen_with<S: Service>(
+        &mut self,
+        addresses: &[Address],
+        port: u16,
+        options: SocketOptions,
+        service: S,
+    ) {
+        let id = self.host_with(options, service);
+        let options = self.service_options[usize::from(id.0)];
         for &address in addresses {
             self.listeners
-                .insert((address, port), (id, Listener::default()));
+                .insert((address, port), (id, Listener::new(options)));
         }
     }
 
@@ -223,13 +249,14 @@ impl<P: PacketIo> Stack<P> {
             return Err(ConnectError::InUse);
         }
         let path_mss = self.path_mss(usize::from(queue), &key);
+        let options = self.service_options[usize::from(service.0)];
         let port = &mut self.ports[usize::from(queue)];
         let mut cx = tcp::Context {
             now,
             buffers: port,
             core: &mut self.core,
         };
-        let tcb = Tcb::connect(&mut cx, &key, path_mss);
+        let tcb = Tcb::connect(&mut cx, &key, path_mss, options);
         let index = self.flows.insert(Flow::new(tcb, link, queue, service.0));
         match self.table.insert(key, Handle::Flow(index)) {
             Ok(id) => {

@@ -99,7 +99,7 @@ mod tests {
         let said = Config::try_from(settings).unwrap();
         let silent = Config::new(&said.interface);
         assert_eq!((said.mode, said.idle), (silent.mode, silent.idle));
-        assert_eq!(said.tcp.congestion, silent.tcp.congestion);
+        assert_eq!(said.tcp.options.congestion, silent.tcp.options.congestion);
         assert_eq!(said.drain_timeout, silent.drain_timeout);
         assert_eq!(said.max_connections, silent.max_connections);
     }

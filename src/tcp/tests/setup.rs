@@ -13,13 +13,21 @@ pub(super) struct Setup {
     pub(super) window: u16,
     pub(super) syn: Options,
     pub(super) buffers: usize,
+    /// Whether the first acknowledgments are quick, as they are but for these tests.
+    pub(super) quick: bool,
 }
 
 impl Default for Setup {
     /// Round numbers: segments of 1000 octets, no options.
     fn default() -> Self {
         Self {
-            config: Config::default(),
+            config: Config {
+                options: SocketOptions {
+                    send_buffer: BufferLimit::Fixed(256_000),
+                    ..SocketOptions::default()
+                },
+                ..Config::default()
+            },
             ipv6: false,
             path_mss: 1_460,
             start: Instant::from_millis(10_000),
@@ -30,6 +38,7 @@ impl Default for Setup {
                 ..Options::default()
             },
             buffers: 1_000,
+            quick: false,
         }
     }
 }
@@ -58,6 +67,12 @@ impl Setup {
 
     pub(super) fn core(&self) -> Core {
         Core::new(self.config.clone(), IsnGenerator::new([7; 32]))
+    }
+
+    fn slow_down(&self, tcb: &mut Tcb) {
+        if !self.quick {
+            tcb.quick_acks = 0;
+        }
     }
 
     /// Timestamps, SACK and a shift of 3.
@@ -136,7 +151,8 @@ impl Setup {
             buffers: &mut buffers,
             core: &mut core,
         };
-        let tcb = Tcb::connect(&mut cx, &key, self.path_mss);
+        let mut tcb = Tcb::connect(&mut cx, &key, self.path_mss, OptionsId::DEFAULT);
+        self.slow_down(&mut tcb);
         Host::new(self.start, self.irs, self.window, core, buffers, tcb)
     }
 }
@@ -202,9 +218,10 @@ impl HalfOpen {
     /// The segment goes to the connection that the entry stands for.
     #[track_caller]
     pub(super) fn open(mut self, header: &Header, text: &[u8]) -> Host {
-        let SynVerdict::Opens(tcb) = self.handle(header) else {
+        let SynVerdict::Opens(mut tcb) = self.handle(header) else {
             panic!("does not open");
         };
+        self.setup.slow_down(&mut tcb);
         let mut host = Host::new(
             self.now,
             self.setup.irs,

@@ -256,9 +256,12 @@ impl Simulator {
         let key = Setup::default().key();
         let core = |chance: &mut Chance| {
             let config = Config {
-                receive_buffer: 1_000 << chance.below(10),
+                options: SocketOptions {
+                    receive_buffer: BufferLimit::Auto(1_000 << chance.below(10)),
+                    send_buffer: BufferLimit::Fixed(4_000 << chance.below(6)),
+                    ..SocketOptions::default()
+                },
                 receive_memory: 2_048 * (4 + chance.below(200) as usize),
-                send_buffers: 4 << chance.below(6),
                 sack: chance.percent(80),
                 timestamps: chance.percent(70),
                 window_scale: chance.percent(80),
@@ -300,7 +303,7 @@ impl Simulator {
             buffers: &mut client.buffers,
             core: &mut client.core,
         };
-        let mut tcb = Tcb::connect(&mut cx, &key, 1_400);
+        let mut tcb = Tcb::connect(&mut cx, &key, 1_400, OptionsId::DEFAULT);
         tcb.set_nodelay(chance.percent(50));
         client.stage = Stage::Open(Box::new(tcb));
         Self {
@@ -421,6 +424,7 @@ impl Simulator {
                 peer.to_send.len()
             );
             assert!(end.core.is_empty());
+            assert!(end.core.options.is_idle());
         }
         for end in [client, server] {
             end.buffers.complete();
@@ -480,7 +484,7 @@ fn simultaneous_opens_arrive_whole_too() {
             buffers: &mut server.buffers,
             core: &mut server.core,
         };
-        let tcb = Tcb::connect(&mut cx, &server.key, 1_400);
+        let tcb = Tcb::connect(&mut cx, &server.key, 1_400, OptionsId::DEFAULT);
         server.stage = Stage::Open(Box::new(tcb));
         simulator.run();
     }
@@ -504,7 +508,11 @@ fn in_fair_weather_nothing_is_sent_twice() {
         };
         for end in &mut simulator.ends {
             end.eagerness = 100;
-            end.core.config.receive_buffer = 1 << 19;
+            let options = end.core.options.defaults_mut();
+            options.receive_buffer = BufferLimit::Fixed(1 << 19);
+            if let Stage::Open(tcb) = &mut end.stage {
+                tcb.apply_window_options(options);
+            }
             end.core.receive = ReceiveMemory::new(1 << 22);
         }
         let start = simulator.now;

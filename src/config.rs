@@ -6,7 +6,10 @@
 
 mod error;
 mod file;
+mod tcp;
+mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -15,7 +18,9 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 pub use self::error::{ConfigError, UnknownMode};
+pub use self::tcp::{ServiceSettings, TcpSettings};
 use crate::services::Kind;
+use crate::tcp::SocketOptions;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
 use crate::worker::Idle;
@@ -82,7 +87,7 @@ impl TryFrom<String> for Mode {
 }
 
 /// A built-in server and its port: `http:80`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ServiceSpec {
     /// Which server.
@@ -156,11 +161,22 @@ pub struct Settings {
     pub max_connections: Option<usize>,
     /// What to serve.
     pub services: Vec<ServiceSpec>,
+    /// What differs for single services.
+    pub service: BTreeMap<ServiceSpec, ServiceSettings>,
+    /// See [`TcpSettings`]; the command line has none of them.
+    pub tcp: TcpSettings,
 }
 
 impl Settings {
     /// These settings; what they do not say, `other` may.
     pub fn or(self, other: Self) -> Self {
+        let mut service = self.service;
+        for (spec, settings) in other.service {
+            // Those of services that the command line has replaced by others say nothing.
+            if self.services.is_empty() || self.services.contains(&spec) {
+                service.entry(spec).or_insert(settings);
+            }
+        }
         fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
             if ours.is_empty() { theirs } else { ours }
         }
@@ -174,6 +190,12 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             max_connections: self.max_connections.or(other.max_connections),
             services: list(self.services, other.services),
+            service,
+            tcp: if self.tcp == TcpSettings::default() {
+                other.tcp
+            } else {
+                self.tcp
+            },
         }
     }
 }
@@ -200,6 +222,8 @@ pub struct Config {
     pub services: Vec<ServiceSpec>,
     /// Settings of TCP.
     pub tcp: crate::tcp::Config,
+    /// Options of connections to single services, by port.
+    pub service_options: BTreeMap<NonZeroU16, SocketOptions>,
 }
 
 impl Config {
@@ -215,6 +239,7 @@ impl Config {
             max_connections: MAX_CONNECTIONS,
             services: Vec::new(),
             tcp: crate::tcp::Config::default(),
+            service_options: BTreeMap::new(),
         }
     }
 }
@@ -248,6 +273,15 @@ impl TryFrom<Settings> for Config {
         if !(1..=MOST_CONNECTIONS).contains(&max_connections) {
             return Err(ConfigError::MaxConnections(max_connections));
         }
+        let tcp = settings.tcp.config(settings.congestion);
+        let mut service_options = BTreeMap::new();
+        for (spec, special) in &settings.service {
+            if !settings.services.contains(spec) {
+                return Err(ConfigError::ServiceNotServed(*spec));
+            }
+            let options = settings.tcp.service_options(special, &tcp.options);
+            service_options.insert(spec.port, options);
+        }
         Ok(Self {
             addresses: settings.address,
             cores: settings.cores,
@@ -256,13 +290,8 @@ impl TryFrom<Settings> for Config {
             drain_timeout: settings.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
             max_connections,
             services: settings.services,
-            tcp: crate::tcp::Config {
-                options: crate::tcp::SocketOptions {
-                    congestion: settings.congestion.unwrap_or_default(),
-                    ..defaults.tcp.options
-                },
-                ..defaults.tcp
-            },
+            tcp,
+            service_options,
             ..defaults
         })
     }

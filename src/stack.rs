@@ -196,9 +196,14 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// The options that connections begin with unless their service says otherwise.
+    pub fn default_options(&self) -> &SocketOptions {
+        &self.core.config.options
+    }
+
     /// Hosts `service`, whose connections begin with the default options.
     pub fn host<S: Service>(&mut self, service: S) -> ServiceId {
-        let options = self.core.config.options.clone();
+        let options = self.default_options().clone();
         self.host_with(options, service)
     }
 
@@ -215,7 +220,7 @@ impl<P: PacketIo> Stack<P> {
 
     /// Has `service` take the connections to `port` of any of `addresses`.
     pub fn listen<S: Service>(&mut self, addresses: &[Address], port: u16, service: S) {
-        let options = self.core.config.options.clone();
+        let options = self.default_options().clone();
         self.listen_with(addresses, port, options, service);
     }
 

@@ -33,6 +33,8 @@ pub enum ConfigError {
     CoreTwice(usize),
     #[error("max-connections {0} is outside 1 to {most}", most = super::MOST_CONNECTIONS)]
     MaxConnections(usize),
+    #[error("there are settings for {0}, which is not served: add it to `services`")]
+    ServiceNotServed(ServiceSpec),
     #[error("cannot read the configuration file {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path}, line {line}, `{text}`: {message}", path = path.display())]

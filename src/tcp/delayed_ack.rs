@@ -2,7 +2,7 @@
 //! 4.2): with every second full segment or after 40 ms, but at once while the peer is in slow start
 //! and needs every acknowledgment to grow (Linux's quick ACK mode).
 
-use super::context::Context;
+use super::context::{Context, Core};
 use super::liveness::{elapsed, millis};
 use super::tcb::{AckDue, Tcb};
 use super::timers::Timer;
@@ -22,14 +22,18 @@ impl Tcb {
             self.acknowledge_quickly();
         }
         let unacknowledged = self.rcv.nxt.since(self.rcv.acked);
-        let is_quick = self.quick_acks > 0 && !self.answers || self.options(cx.core).quickack;
-        if filled_gap || is_quick || unacknowledged >= 2 * u32::from(self.rmss) {
+        if filled_gap || self.is_quick(cx.core) || unacknowledged >= 2 * u32::from(self.rmss) {
             self.pending.ack = AckDue::Now;
         } else if self.pending.ack == AckDue::No {
             self.pending.ack = AckDue::Delayed;
             self.timers
                 .set(Timer::DelayedAck, cx.now + cx.core.config.delayed_ack);
         }
+    }
+
+    /// Whether acknowledgments do not wait.
+    pub(super) fn is_quick(&self, core: &Core) -> bool {
+        self.quick_acks > 0 && !self.answers || self.options(core).quickack
     }
 
     /// Text has arrived. After a silence of more than an RTO the peer starts slowly again.

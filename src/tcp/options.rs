@@ -231,11 +231,6 @@ impl OptionSets {
         }
     }
 
-    /// Whether no connection has any.
-    pub(super) fn is_idle(&self) -> bool {
-        self.sets.iter().all(|(_, set)| set.users == 0)
-    }
-
     fn find_or_insert(&mut self, options: SocketOptions) -> OptionsId {
         let mut some = self.sets.iter().take(SETS_COMPARED);
         let index = match some.find(|(_, set)| set.options == options) {
@@ -269,6 +264,11 @@ impl Tcb {
 
 #[cfg(test)]
 impl OptionSets {
+    /// Whether no connection has any.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sets.iter().all(|(_, set)| set.users == 0)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.sets.len()
     }

@@ -320,6 +320,11 @@ impl Tcb {
         self.pending.deferred
     }
 
+    /// Whether something that the application has written is not acknowledged.
+    pub fn has_unacknowledged(&self) -> bool {
+        !self.send.is_empty()
+    }
+
     /// Whether the application waits for room that no acknowledgment will bring, because nothing
     /// of this connection is queued: other connections hold the buffers.
     pub fn is_starved(&self) -> bool {

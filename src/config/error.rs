@@ -35,6 +35,11 @@ pub enum ConfigError {
     MaxConnections(usize),
     #[error("there are settings for {0}, which is not served: add it to `services`")]
     ServiceNotServed(ServiceSpec),
+    #[error(
+        "\"{0}\" is no range of ports: it takes the first and the last, from 1 to 65535, for \
+         example 61000-65535"
+    )]
+    PortRange(String),
     #[error("cannot read the configuration file {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path}, line {line}, `{text}`: {message}", path = path.display())]

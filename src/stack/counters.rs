@@ -46,6 +46,8 @@ drop_reasons! {
     StrayPassedOn => "stray_passed_on",
     /// A stray frame that found its connection here.
     StrayTaken => "stray_taken",
+    /// An active open while every client port had a connection to that peer.
+    ClientPortsExhausted => "client_ports_exhausted",
 }
 
 /// Counts of frames that went no further.

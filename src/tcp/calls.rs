@@ -3,13 +3,12 @@
 
 use super::buffers::{BufferId, Buffers};
 use super::context::{Context, Core};
-use super::options::{BufferLimit, Linger, OptionsId};
+use super::options::{BufferLimit, Linger};
 use super::receive_queue::Readable;
 use super::state::{Event, State};
-use super::tcb::{CloseReason, FinState, Opening, Tcb};
+use super::tcb::{CloseReason, FinState, Tcb};
 use super::timers::Timer;
 use crate::time::{Duration, Instant};
-use crate::wire::FlowKey;
 
 /// Buffers that every connection may hold, however small its window.
 const LEAST_SEND_BUFFERS: usize = 64;
@@ -20,27 +19,6 @@ const MOST_SEND_BUFFERS: usize = 32_768;
 const CORK_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Tcb {
-    /// An active open: a connection in SYN-SENT that owes its SYN. `path_mss` is the MTU less the
-    /// fixed IP and TCP headers.
-    pub fn connect(cx: &mut Context<'_>, key: &FlowKey, path_mss: u16, options: OptionsId) -> Self {
-        let path_mss = cx.core.options[options].clamp_mss(path_mss);
-        let opening = Opening {
-            iss: cx.core.isn.isn(key, cx.now),
-            timestamp_offset: cx.core.isn.timestamp_offset(key),
-            path_mss,
-            is_ipv4: key.local.is_ipv4(),
-        };
-        let mut tcb = Self::new(cx, opening, options);
-        tcb.transition(Event::Open);
-        tcb.snd.nxt = tcb.snd.iss + 1;
-        tcb.pending.syn = true;
-        tcb.timers
-            .set(Timer::Retransmission, cx.now + tcb.rtt.rto());
-        tcb.start_waiting(cx);
-        cx.core.counters.active_opens += 1;
-        tcb
-    }
-
     /// Queues as much of `data` as limits allow and returns that number. After less than all of
     /// it, [`Events::WRITABLE`](super::Events::WRITABLE) follows.
     pub fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {

@@ -12,7 +12,7 @@
 //! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
 //! | `options` | what may differ from one connection to another |
 //! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
-//! | `listen`, `isn`, `reply` | passive opens, initial sequence numbers, stateless answers |
+//! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
 //! | `time_wait` | 2MSL in 64 bytes |
@@ -22,6 +22,7 @@ mod buffers;
 mod calls;
 mod config;
 pub mod congestion;
+mod connect;
 mod context;
 mod delayed_ack;
 mod duplicate_acks;

@@ -54,6 +54,8 @@ pub(super) struct SendQueue {
     retransmit: u32,
     /// Octets marked lost and not yet sent again.
     lost: u32,
+    /// All octets that were ever marked lost, modulo 2^32.
+    marked_lost: u32,
     /// Octets that the peer says it has beyond SND.UNA.
     sacked: u32,
     segments: u16,
@@ -79,6 +81,7 @@ impl Default for SendQueue {
             unsent: NONE,
             retransmit: NONE,
             lost: 0,
+            marked_lost: 0,
             sacked: 0,
             segments: 0,
         }
@@ -98,6 +101,11 @@ impl SendQueue {
     /// Octets marked lost and not sent again.
     pub(super) fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// All octets that were ever marked lost, modulo 2^32.
+    pub(super) fn marked_lost(&self) -> u32 {
+        self.marked_lost
     }
 
     /// Octets that the peer says it has beyond SND.UNA.
@@ -219,6 +227,7 @@ impl SendQueue {
         }
         segment.lost = true;
         self.lost += u32::from(segment.len);
+        self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
         self.retransmit = self.head;
         true
     }
@@ -270,6 +279,7 @@ impl SendQueue {
             } else if !segment.lost && !segment.retransmitted {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }
@@ -298,6 +308,7 @@ impl SendQueue {
             if !segment.lost && !segment.sacked {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }

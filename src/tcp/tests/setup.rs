@@ -21,13 +21,7 @@ impl Default for Setup {
     /// Round numbers: segments of 1000 octets, no options.
     fn default() -> Self {
         Self {
-            config: Config {
-                options: SocketOptions {
-                    send_buffer: BufferLimit::Fixed(256_000),
-                    ..SocketOptions::default()
-                },
-                ..Config::default()
-            },
+            config: Config::default(),
             ipv6: false,
             path_mss: 1_460,
             start: Instant::from_millis(10_000),
@@ -66,7 +60,12 @@ impl Setup {
     }
 
     pub(super) fn core(&self) -> Core {
-        Core::new(self.config.clone(), IsnGenerator::new([7; 32]))
+        let mut config = self.config.clone();
+        if config.options.send_buffer == SocketOptions::default().send_buffer {
+            // Tests write all that they have at once, and look at what goes out.
+            config.options.send_buffer = BufferLimit::Fixed(256_000);
+        }
+        Core::new(config, IsnGenerator::new([7; 32]))
     }
 
     fn slow_down(&self, tcb: &mut Tcb) {

@@ -6,7 +6,7 @@ use crate::tcp::congestion::Algorithm;
 /// Segments of a thousand octets; ten of them are out, and more wait.
 fn ten_out(text: &[u8]) -> Host {
     let mut setup = Setup::with_options();
-    setup.config.congestion = Algorithm::Reno;
+    setup.config.options.congestion = Algorithm::Reno;
     setup.syn.timestamps = None;
     setup.syn.mss = Some(1_000);
     let mut t = setup.established();

@@ -31,7 +31,7 @@ impl Host {
 
 fn host(algorithm: Algorithm) -> Host {
     let mut setup = Setup::default();
-    setup.config.congestion = algorithm;
+    setup.config.options.congestion = algorithm;
     let mut t = setup.established();
     t.send_more();
     t.sent();

@@ -230,9 +230,6 @@ impl TailRoom {
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(&mut dyn Buffers, BufferId) -> usize,
     ) -> Option<usize> {
-        if !tcb.is_waiting() {
-            tcb.start_waiting(cx);
-        }
         let segments = &mut cx.core.segments;
         let written = match tcb.send.unsent_tail(segments) {
             Some(tail) if self.joins_tail => {
@@ -251,7 +248,11 @@ impl TailRoom {
                 written
             }
         };
+        let waits_already = tcb.is_waiting();
         tcb.snd.end += written as u32;
+        if !waits_already {
+            tcb.start_waiting(cx);
+        }
         Some(written)
     }
 }

@@ -296,7 +296,7 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @"
         reno rtt:0.345ms/0.067ms rto:1000.000ms cwnd:14480 ssthresh:- mss:1448 flight:2896 snd_wnd:64000 rcv_wnd:524288 retrans:3 wscale:7,4 sack ts
         ato:40.000ms pmtu:1500 rcvmss:1448 advmss:1460 bytes_sent:5000000000 bytes_retrans:4344 bytes_acked:4999992760 segs_out:2000 segs_in:1000 data_segs_out:1990 lastsnd:7.000ms lastack:8.000ms rcv_limit:524288
-        options: nodelay user_timeout:30000.000ms rcvbuf:auto,6291456 sndbuf:auto,4194304 congestion:reno linger2:60000.000ms
+        options: nodelay user_timeout:30000.000ms rcvbuf:auto,6291456 sndbuf:auto,4194304 congestion:cubic linger2:60000.000ms
         ");
     }
 

@@ -41,7 +41,7 @@ impl Tcb {
             return false;
         }
         if self.sack {
-            news.is_duplicate = self.take_sack_blocks(cx, header);
+            news.is_duplicate = self.take_sack_blocks(cx, header, &mut news.newest);
         }
         if news.acked > 0 || news.is_duplicate {
             self.recover(cx, &news);
@@ -97,6 +97,7 @@ impl Tcb {
         let removed = self
             .send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack);
+        news.newest = removed.newest;
         self.advance_una(ack);
         self.waiting_since = millis(cx.now);
         // What was sent once may have waited at the peer for what was sent twice.

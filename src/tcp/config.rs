@@ -10,6 +10,8 @@ pub struct Config {
     pub options: SocketOptions,
     /// Octets that all connections of a core may hold for their applications, in pages.
     pub receive_memory: usize,
+    /// Whether segments leave at a measured pace instead of a window at once. BBR always does.
+    pub pacing: bool,
     /// How long an acknowledgment may wait for company (RFC 9293 section 3.8.6.3: below 0.5 s).
     pub delayed_ack: Duration,
     /// 2MSL: how long TIME-WAIT lasts.
@@ -41,6 +43,7 @@ impl Default for Config {
         Self {
             options: SocketOptions::default(),
             receive_memory: 64 * 1024 * 1024,
+            pacing: true,
             delayed_ack: Duration::from_millis(40),
             time_wait: Duration::from_secs(60),
             orphan_timeout: Duration::from_secs(100),

@@ -15,6 +15,7 @@
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
+//! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
 //! | `time_wait` | 2MSL in 64 bytes |
 
 mod ack;
@@ -34,6 +35,7 @@ mod liveness;
 mod loss;
 mod options;
 mod output;
+mod pacing;
 mod rate;
 mod receive_queue;
 mod receive_window;

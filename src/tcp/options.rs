@@ -336,7 +336,8 @@ impl Tcb {
             self.apply_window_options(&options);
         }
         if options.congestion != before.congestion {
-            self.switch_controller(options.congestion);
+            // The window stays.
+            self.controller.change(options.congestion, self.snd.iss.0);
         }
     }
 

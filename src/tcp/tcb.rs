@@ -2,13 +2,14 @@
 //! application may do with it.
 
 use super::config::Config;
-use super::congestion::{Algorithm, AnyController};
+use super::congestion::AnyController;
 use super::context::{Context, Core};
 use super::delayed_ack::QUICK_ACKS;
 use super::duplicate_acks::CausesId;
 use super::liveness::millis;
 use super::loss::Recovery;
 use super::options::OptionsId;
+use super::pacing::Bulk;
 use super::receive_queue::QueueId;
 use super::receive_window::TuningId;
 use super::rtt::RttEstimator;
@@ -187,6 +188,8 @@ pub struct Tcb {
     pub(super) rtt: RttEstimator,
     pub(super) recovery: Recovery,
     pub(super) controller: AnyController,
+    /// Made when a window is first filled.
+    pub(super) bulk: Option<Box<Bulk>>,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
     /// When it last sent a challenge ACK, in milliseconds.
@@ -269,7 +272,8 @@ impl Tcb {
             timers: Timers::default(),
             rtt: RttEstimator::default(),
             recovery: Recovery::new(iss),
-            controller: AnyController::new(options.congestion, smss),
+            controller: AnyController::new(options.congestion, smss, iss.0),
+            bulk: None,
             sent_at: Instant::ZERO,
             challenged_at: millis(cx.now).wrapping_sub(1 << 31),
             causes: None,
@@ -330,7 +334,8 @@ impl Tcb {
 
     /// The least deadline, for the wheel.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next().map(|(_, deadline)| deadline)
+        let timer = self.timers.next().map(|(_, deadline)| deadline);
+        [timer, self.pacing_release()].into_iter().flatten().min()
     }
 
     /// Octets received in order that the application has not consumed.
@@ -432,12 +437,6 @@ impl Tcb {
         self.smss = peer_mss - options_len;
         self.rmss = self.smss.min(DEFAULT_MSS_IPV4);
         self.controller.on_smss(self.smss);
-    }
-
-    /// Another congestion control takes over, with what it allows a new connection: it has seen
-    /// nothing of the path.
-    pub(super) fn switch_controller(&mut self, algorithm: Algorithm) {
-        self.controller = AnyController::new(algorithm, self.smss);
     }
 
     pub(super) fn drop_empty_receive_queue(&mut self, core: &mut Core) {

@@ -9,6 +9,7 @@ mod timeout;
 
 use super::congestion::{Ack, Congestion};
 use super::context::Context;
+use super::rate::Newest;
 use super::seq::Seq;
 use super::tcb::Tcb;
 use crate::time::Duration;
@@ -55,6 +56,8 @@ pub(in crate::tcp) struct News {
     pub(in crate::tcp) sacked: u32,
     /// The round trip that it measures.
     pub(in crate::tcp) rtt: Option<Duration>,
+    /// The newest segment that it delivers.
+    pub(in crate::tcp) newest: Newest,
 }
 
 impl Recovery {
@@ -106,7 +109,7 @@ impl Tcb {
             };
         }
         let in_recovery = was_recovering || self.recovery.phase == Phase::Recovery;
-        let ack = Ack {
+        let mut ack = Ack {
             now: cx.now,
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
@@ -118,12 +121,16 @@ impl Tcb {
             round_start: self.starts_round(),
             rtt: news.rtt,
             min_rtt: self.rtt.min_rtt(),
+            srtt: self.rtt.srtt(),
+            paced: self.is_paced(),
             rate: None,
         };
+        ack.rate = self.sample_rate(&ack, &news.newest);
         self.controller.on_ack(&ack);
         if in_recovery && self.recovery.phase != Phase::Recovery {
             self.controller.on_recovered(cx.now, ack.pipe);
         }
+        self.update_pacing(cx.core.config.pacing);
     }
 
     /// Outside of recovery. Returns whether something has been marked lost.

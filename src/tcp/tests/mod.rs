@@ -37,6 +37,7 @@ mod socket_options;
 mod states;
 mod text;
 mod time_wait;
+mod time_wait_reuse;
 mod timestamps;
 mod user_timeout;
 mod window;

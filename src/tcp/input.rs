@@ -230,6 +230,10 @@ impl Tcb {
     /// Our SYN is acknowledged.
     fn establish(&mut self, cx: &mut Context<'_>, header: &Header) {
         let retransmitted = self.rtt.expirations() > 0;
+        if self.rtt.expirations() > 1 {
+            // RFC 6928 section 2: one SYN sent again says little of the path, more of them do.
+            self.controller.on_timeout(cx.now, 0, false);
+        }
         if retransmitted {
             self.rtt.on_handshake_retransmitted();
         }

@@ -336,8 +336,7 @@ impl Tcb {
             self.apply_window_options(&options);
         }
         if options.congestion != before.congestion {
-            // The window stays.
-            self.controller.change(options.congestion, self.snd.iss.0);
+            self.switch_controller(options.congestion);
         }
     }
 

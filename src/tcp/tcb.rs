@@ -2,7 +2,7 @@
 //! application may do with it.
 
 use super::config::Config;
-use super::congestion::AnyController;
+use super::congestion::{Algorithm, AnyController};
 use super::context::{Context, Core};
 use super::delayed_ack::QUICK_ACKS;
 use super::duplicate_acks::CausesId;
@@ -437,6 +437,11 @@ impl Tcb {
         self.smss = peer_mss - options_len;
         self.rmss = self.smss.min(DEFAULT_MSS_IPV4);
         self.controller.on_smss(self.smss);
+    }
+
+    /// Another congestion control goes on with the window of the one before.
+    pub(super) fn switch_controller(&mut self, algorithm: Algorithm) {
+        self.controller.change(algorithm, self.snd.iss.0);
     }
 
     pub(super) fn drop_empty_receive_queue(&mut self, core: &mut Core) {

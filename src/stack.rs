@@ -6,6 +6,7 @@
 //! | `demux` | frames in: parse the batch, look it up, give each segment to its connection |
 //! | `conversation` | one connection and its application, for the time of one event |
 //! | `output` | segments out, timers, and the end of connections |
+//! | `reassembly` | fragments become datagrams again |
 //! | `port` | a queue and the frames that its connections hold |
 //! | `service` | what an application is and what it may do |
 
@@ -15,6 +16,7 @@ mod counters;
 mod demux;
 mod output;
 mod port;
+mod reassembly;
 mod service;
 
 use std::collections::{HashMap, VecDeque};
@@ -26,6 +28,7 @@ pub use self::counters::DropReason;
 use self::counters::Drops;
 use self::demux::{HalfOpen, Handle, Waiting};
 use self::port::Port;
+use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
 use crate::flow_table::{FlowId, FlowTable};
@@ -156,6 +159,9 @@ pub struct Stack<P: PacketIo> {
     /// Flows whose application waits for frames that others hold.
     starved: VecDeque<FlowId>,
     strays: VecDeque<Stray>,
+    reassembly: Reassembly,
+    /// Datagrams that have become whole in this batch, as frames.
+    reassembled: Vec<Box<[u8]>>,
     other_workers: usize,
     draining: bool,
     drops: Drops,
@@ -184,6 +190,8 @@ impl<P: PacketIo> Stack<P> {
             sending: Vec::new(),
             starved: VecDeque::new(),
             strays: VecDeque::new(),
+            reassembly: Reassembly::default(),
+            reassembled: Vec::new(),
             other_workers: config.other_workers,
             draining: false,
             drops: Drops::new(),
@@ -340,7 +348,7 @@ impl<P: PacketIo> Stack<P> {
             || !self.dirty.is_empty()
             || self.ports.iter().any(Port::awaits_completion);
         let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
-        [timer, time_wait, look_again].into_iter().flatten().min()
+        [timer, time_wait, look_again, self.reassembly.next_deadline()].into_iter().flatten().min()
     }
 
     /// What one segment may carry on this queue, options included.

@@ -4,6 +4,7 @@ use slab::Slab;
 
 use super::buffers::Buffers;
 use super::config::Config;
+use super::duplicate_acks::CausesArena;
 use super::isn::IsnGenerator;
 use super::receive_queue::ReceiveMemory;
 use super::send_queue::SendSegment;
@@ -19,6 +20,7 @@ pub struct Core {
     pub(super) isn: IsnGenerator,
     pub(super) segments: Slab<SendSegment>,
     pub(super) receive: ReceiveMemory,
+    pub(super) causes: CausesArena,
     challenges: TokenBucket,
 }
 
@@ -30,6 +32,7 @@ impl Core {
             isn,
             segments: Slab::new(),
             receive: ReceiveMemory::new(config.receive_memory),
+            causes: CausesArena::new(),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
         }
@@ -37,7 +40,7 @@ impl Core {
 
     /// Whether nothing is held for any connection.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.receive.is_empty()
+        self.segments.is_empty() && self.receive.is_empty() && self.causes.is_empty()
     }
 
     /// Octets held for applications, in whole pages.

@@ -379,10 +379,6 @@ impl Tcb {
             self.owe_duplicate_ack();
         }
     }
-
-    pub(super) fn owe_duplicate_ack(&mut self) {
-        self.pending.duplicate_acks = self.pending.duplicate_acks.saturating_add(1);
-    }
 }
 
 /// SEG.LEN: text and the sequence numbers of SYN and FIN.

@@ -9,7 +9,7 @@
 //! | `seq`, `state` | sequence arithmetic; the state machine as data |
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
-//! | `output` | everything that a connection sends |
+//! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
 //! | `listen`, `isn`, `reply` | passive opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
@@ -21,12 +21,14 @@ mod calls;
 mod config;
 pub mod congestion;
 mod context;
+mod duplicate_acks;
 mod info;
 mod input;
 mod isn;
 mod listen;
 mod loss;
 mod output;
+mod rate;
 mod receive_queue;
 mod reply;
 mod rtt;
@@ -50,6 +52,7 @@ pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;
 pub use self::listen::{Listener, SynEntry, SynVerdict};
 pub use self::output::{Payload, Transmit};
+pub use self::rate::RateSample;
 pub use self::receive_queue::Readable;
 pub use self::reply::reset_for;
 pub use self::seq::Seq;

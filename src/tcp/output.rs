@@ -2,6 +2,7 @@
 
 use super::buffers::BufferId;
 use super::context::Context;
+use super::duplicate_acks::Cause;
 use super::input::Events;
 use super::sack;
 use super::seq::Seq;
@@ -89,7 +90,11 @@ impl Tcb {
 
     /// The next segment that is due, if there is one. Call again until there is none.
     pub fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Option<Transmit> {
-        let builder = SegmentBuilder { tcb: self, cx };
+        let builder = SegmentBuilder {
+            tcb: self,
+            cx,
+            cause: None,
+        };
         builder.next()
     }
 }
@@ -98,6 +103,8 @@ impl Tcb {
 struct SegmentBuilder<'a, 'b> {
     tcb: &'a mut Tcb,
     cx: &'a mut Context<'b>,
+    /// What its SACK blocks speak of first.
+    cause: Option<Cause>,
 }
 
 impl SegmentBuilder<'_, '_> {
@@ -110,8 +117,8 @@ impl SegmentBuilder<'_, '_> {
             State::SynSent | State::SynReceived => return self.syn(),
             _ => {}
         }
-        if self.tcb.pending.duplicate_acks > 0 {
-            self.tcb.pending.duplicate_acks -= 1;
+        if let Some(cause) = self.tcb.next_duplicate_ack(self.cx.core) {
+            self.cause = cause;
             return Some(self.acknowledgment());
         }
         if let Some(transmit) = self.retransmission() {
@@ -341,8 +348,9 @@ impl SegmentBuilder<'_, '_> {
     /// RFC 5681 section 4.1: after an RTO of silence the window is not proven any more.
     fn restart_after_idle(&mut self) {
         let tcb = &mut *self.tcb;
-        if tcb.flight_size() == 0 && self.cx.now.saturating_since(tcb.sent_at) > tcb.rtt.rto() {
-            tcb.controller.on_idle();
+        let idle = self.cx.now.saturating_since(tcb.sent_at);
+        if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
+            tcb.controller.on_idle(self.cx.now, idle);
         }
     }
 
@@ -423,7 +431,8 @@ impl SegmentBuilder<'_, '_> {
             // Blocks never push a segment over the path's MTU.
             let left = usize::from(tcb.smss).saturating_sub(text_len + SACK_LEN);
             let room = options.sack_room().min(left / SACK_BLOCK_LEN);
-            options.sack = sack::blocks(self.cx.core.receive.ranges(id), tcb.rcv.nxt, room);
+            let ranges = self.cx.core.receive.ranges(id);
+            options.sack = sack::blocks(ranges, tcb.rcv.nxt, room, self.cause);
         }
         options
     }

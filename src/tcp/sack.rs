@@ -2,19 +2,31 @@
 
 use arrayvec::ArrayVec;
 
+use super::duplicate_acks::Cause;
 use super::receive_queue::ReceivedRange;
 use super::seq::Seq;
 use crate::wire::tcp::SackBlock;
 
-/// At most `room` blocks of what lies beyond RCV.NXT, the latest arrival first.
+/// At most `room` blocks of what lies beyond RCV.NXT: that of the segment which has caused the
+/// acknowledgment first, then the latest arrivals.
 pub(super) fn blocks(
     ranges: &[ReceivedRange],
     rcv_nxt: Seq,
     room: usize,
+    cause: Option<Cause>,
 ) -> ArrayVec<SackBlock, 4> {
+    let is_cause = |range: &ReceivedRange| match cause {
+        Some(Cause::OutOfOrder(start)) => {
+            range.start.at_or_before(start) && start.before(range.end)
+        }
+        None => false,
+    };
     let mut latest: ArrayVec<ReceivedRange, 4> = ArrayVec::new();
     for range in ranges.iter().filter(|range| range.start.after(rcv_nxt)) {
-        let at = latest.partition_point(|other| other.stamp.wrapping_sub(range.stamp) < 1 << 31);
+        let goes_before = |other: &ReceivedRange| {
+            is_cause(other) || !is_cause(range) && other.stamp.wrapping_sub(range.stamp) < 1 << 31
+        };
+        let at = latest.partition_point(goes_before);
         if latest.is_full() && at < latest.len() {
             latest.pop();
         }
@@ -54,14 +66,19 @@ mod tests {
             range(400, 5),
             range(500, 3),
         ];
-        let lefts = |room| {
-            blocks(&ranges, Seq(50), room)
+        let lefts_for = |room, cause| {
+            blocks(&ranges, Seq(50), room, cause)
                 .iter()
                 .map(|b| b.left)
                 .collect::<Vec<_>>()
         };
+        let lefts = |room| lefts_for(room, None);
         assert_eq!(lefts(4), [200, 400, 500, 100]);
         assert_eq!(lefts(3), [200, 400, 500]);
         assert_eq!(lefts(0), [0u32; 0]);
+        let lefts = |seq| lefts_for(3, Some(Cause::OutOfOrder(Seq(seq))));
+        assert_eq!(lefts(305), [300, 200, 400], "that of the cause first");
+        assert_eq!(lefts(400), [400, 200, 500]);
+        assert_eq!(lefts(310), [200, 400, 500], "a cause that was not kept");
     }
 }

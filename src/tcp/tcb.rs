@@ -4,6 +4,7 @@
 use super::config::{Config, Keepalive};
 use super::congestion::AnyController;
 use super::context::{Context, Core};
+use super::duplicate_acks::CausesId;
 use super::loss::Recovery;
 use super::receive_queue::QueueId;
 use super::rtt::RttEstimator;
@@ -184,6 +185,8 @@ pub struct Tcb {
     pub(super) sent_at: Instant,
     /// When it last sent a challenge ACK.
     pub(super) challenged_at: Instant,
+    /// What the duplicate acknowledgments that are owed speak of.
+    pub(super) causes: Option<CausesId>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,
     /// Zero-window probes since the window closed: their back-off.
@@ -245,6 +248,7 @@ impl Tcb {
             controller: AnyController::new(config.congestion, smss),
             sent_at: Instant::ZERO,
             challenged_at: Instant::ZERO,
+            causes: None,
             keepalive: config.keepalive,
             keepalive_probes: 0,
             window_probes: 0,
@@ -304,6 +308,7 @@ impl Tcb {
         if let Some(id) = self.receive.take() {
             cx.core.receive.close(id);
         }
+        self.forget_causes(cx.core);
     }
 
     pub(super) fn transition(&mut self, event: Event) {

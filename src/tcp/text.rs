@@ -2,6 +2,7 @@
 //! window that we advertise (section 3.8.6) and when we acknowledge (section 3.8.6.3).
 
 use super::context::Context;
+use super::duplicate_acks::Cause;
 use super::input::{Arrival, Events};
 use super::receive_queue::QueueId;
 use super::seq::Seq;
@@ -138,7 +139,7 @@ impl Tcb {
             cx.core.counters.out_of_order_queued += 1;
         }
         self.drop_empty_receive_queue(cx.core);
-        self.owe_duplicate_ack();
+        self.owe_duplicate_ack_for(cx.core, Cause::OutOfOrder(seq));
     }
 
     /// Eighth check: the FIN counts when all text before it has arrived.
@@ -163,10 +164,9 @@ impl Tcb {
 
     /// RFC 9293 section 3.8.6.3: at once for every second full segment and when a gap is there or
     /// has just been filled (RFC 5681 section 4.2), else soon.
-    fn schedule_ack(&mut self, cx: &Context<'_>, filled_gap: bool) {
+    fn schedule_ack(&mut self, cx: &mut Context<'_>, filled_gap: bool) {
         if filled_gap {
-            // The acknowledgments owed for what came before say nothing any more.
-            self.pending.duplicate_acks = 0;
+            self.forgive_duplicate_acks(cx.core);
         }
         let unacknowledged = self.rcv.nxt.since(self.rcv.acked);
         if filled_gap || unacknowledged >= 2 * u32::from(self.rmss) {

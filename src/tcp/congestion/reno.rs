@@ -1,8 +1,8 @@
 //! Reno (RFC 5681) with NewReno's window rules for recovery (RFC 6582), the initial window of RFC
 //! 6928 and appropriate byte counting (RFC 3465).
 
-use super::Controller;
-use crate::time::Instant;
+use super::{Ack, Congestion, Controller};
+use crate::time::{Duration, Instant};
 
 /// RFC 5681's congestion control.
 #[derive(Clone, Debug)]
@@ -53,7 +53,13 @@ impl Controller for Reno {
         self.ssthresh
     }
 
-    fn on_ack(&mut self, _now: Instant, acked: u32, flight_size: u32) {
+    fn on_ack(&mut self, ack: &Ack) {
+        let &Ack {
+            acked, flight_size, ..
+        } = ack;
+        if ack.in_recovery || acked == 0 {
+            return;
+        }
         // RFC 7661's concern: a window that the application does not fill is not proven by ACKs.
         let limited = flight_size.saturating_add(self.smss()) > self.cwnd
             || (self.cwnd < self.ssthresh && flight_size > self.cwnd / 2);
@@ -75,7 +81,7 @@ impl Controller for Reno {
         }
     }
 
-    fn on_loss(&mut self, _now: Instant, flight_size: u32) {
+    fn on_congestion(&mut self, _now: Instant, _congestion: Congestion, flight_size: u32) {
         self.halve(flight_size);
         self.cwnd = self.ssthresh;
         self.bytes_acked = 0;
@@ -96,11 +102,9 @@ impl Controller for Reno {
         self.cwnd = inflated.max(self.smss());
     }
 
-    fn on_recovered(&mut self, flight_size: u32) {
+    fn on_recovered(&mut self, _now: Instant, pipe: u32) {
         // RFC 6582 section 3.2 step 3, option 1: no burst into an empty network.
-        self.cwnd = self
-            .ssthresh
-            .min(flight_size.max(self.smss()) + self.smss());
+        self.cwnd = self.ssthresh.min(pipe.max(self.smss()) + self.smss());
         self.bytes_acked = 0;
     }
 
@@ -114,7 +118,7 @@ impl Controller for Reno {
         self.after_timeout = true;
     }
 
-    fn on_idle(&mut self) {
+    fn on_idle(&mut self, _now: Instant, _idle: Duration) {
         self.cwnd = self.cwnd.min(initial_window(self.smss));
     }
 
@@ -143,6 +147,14 @@ mod tests {
         }
     }
 
+    fn ack(acked: u32, flight_size: u32) -> Ack {
+        Ack {
+            acked,
+            flight_size,
+            ..Ack::default()
+        }
+    }
+
     #[test]
     fn initial_window_is_rfc_6928s() {
         assert_eq!(Reno::new(1460).cwnd(), 14_600);
@@ -154,13 +166,13 @@ mod tests {
     fn slow_start_doubles_per_round_trip_and_avoidance_adds_one_segment() {
         let mut slow = reno(10_000, 64_000);
         for _ in 0..10 {
-            slow.on_ack(NOW, 1000, 10_000);
+            slow.on_ack(&ack(1000, 10_000));
         }
         assert_eq!(slow.cwnd(), 20_000);
 
         let mut avoid = reno(10_000, 10_000);
         for _ in 0..10 {
-            avoid.on_ack(NOW, 1000, 10_000);
+            avoid.on_ack(&ack(1000, 10_000));
         }
         assert_eq!(avoid.cwnd(), 11_000);
     }
@@ -168,7 +180,7 @@ mod tests {
     #[test]
     fn an_ack_of_many_segments_counts_for_two() {
         let mut reno = reno(10_000, 64_000);
-        reno.on_ack(NOW, 9000, 10_000);
+        reno.on_ack(&ack(9000, 10_000));
         assert_eq!(reno.cwnd(), 12_000);
     }
 
@@ -176,21 +188,21 @@ mod tests {
     fn after_a_timeout_it_counts_for_one() {
         let mut reno = reno(20_000, u32::MAX);
         reno.on_timeout(NOW, 20_000, true);
-        reno.on_ack(NOW, 9_000, 20_000);
+        reno.on_ack(&ack(9_000, 20_000));
         assert_eq!(reno.cwnd(), 2_000);
     }
 
     #[test]
     fn an_unused_window_does_not_grow() {
         let mut reno = reno(100_000, 64_000);
-        reno.on_ack(NOW, 1000, 1000);
+        reno.on_ack(&ack(1000, 1000));
         assert_eq!(reno.cwnd(), 100_000);
     }
 
     #[test]
     fn recovery_follows_rfc_6582() {
         let mut reno = reno(20_000, u32::MAX);
-        reno.on_loss(NOW, 20_000);
+        reno.on_congestion(NOW, Congestion::Loss, 20_000);
         assert_eq!((reno.cwnd(), reno.ssthresh()), (10_000, 10_000));
         for _ in 0..4 {
             reno.on_duplicate_ack();
@@ -198,7 +210,7 @@ mod tests {
         assert_eq!(reno.cwnd(), 14_000);
         reno.on_partial_ack(3_000);
         assert_eq!(reno.cwnd(), 12_000);
-        reno.on_recovered(4_000);
+        reno.on_recovered(NOW, 4_000);
         assert_eq!(reno.cwnd(), 5_000);
     }
 
@@ -214,10 +226,10 @@ mod tests {
     #[test]
     fn idle_restarts_from_the_initial_window_at_most() {
         let mut grown = reno(200_000, 300_000);
-        grown.on_idle();
+        grown.on_idle(NOW, Duration::from_secs(1));
         assert_eq!(grown.cwnd(), 10_000);
         let mut small = reno(2_000, 2_000);
-        small.on_idle();
+        small.on_idle(NOW, Duration::from_secs(1));
         assert_eq!(small.cwnd(), 2_000);
     }
 }

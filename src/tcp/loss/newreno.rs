@@ -1,5 +1,6 @@
 //! Fast retransmit and NewReno's fast recovery (RFC 6582), and the retransmission timeout.
 
+use crate::tcp::congestion::{Ack, Congestion};
 use crate::tcp::context::Context;
 use crate::tcp::input::Events;
 use crate::tcp::seq::Seq;
@@ -75,21 +76,35 @@ impl Tcb {
         self.recovery.recover = self.snd.nxt - 1;
         // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
         let flight_size = self.flight_size().min(self.controller.cwnd());
-        self.controller.on_loss(cx.now, flight_size);
+        self.controller
+            .on_congestion(cx.now, Congestion::Loss, flight_size);
         self.pending.fast_retransmit = true;
         cx.core.counters.fast_retransmits += 1;
+    }
+
+    /// New text was acknowledged outside of recovery.
+    pub(super) fn tell_controller(&mut self, cx: &Context<'_>, acked: u32, flight_size: u32) {
+        let pipe = self.pipe();
+        self.controller.on_ack(&Ack {
+            now: cx.now,
+            acked,
+            delivered: acked,
+            flight_size,
+            pipe,
+            ..Ack::default()
+        });
     }
 
     /// `acked` octets are newly acknowledged; `flight_size` were in flight before.
     pub(in crate::tcp) fn recover(&mut self, cx: &mut Context<'_>, acked: u32, flight_size: u32) {
         self.recovery.duplicates = 0;
         if !self.recovery.in_fast_recovery {
-            return self.controller.on_ack(cx.now, acked, flight_size);
+            return self.tell_controller(cx, acked, flight_size);
         }
         if self.snd.una.after(self.recovery.recover) {
             self.recovery.in_fast_recovery = false;
             let flight_size = self.flight_size();
-            self.controller.on_recovered(flight_size);
+            self.controller.on_recovered(cx.now, flight_size);
         } else {
             // Section 3.2 step 3: the next hole is lost as well.
             self.controller.on_partial_ack(acked);

@@ -50,7 +50,7 @@ impl Tcb {
             return self.go_on_by_sack(cx, acked);
         }
         if acked > 0 {
-            self.controller.on_ack(cx.now, acked, flight_size);
+            self.tell_controller(cx, acked, flight_size);
         }
         let duplicates = self.recovery.duplicates;
         if duplicates == 0 || !self.snd.una.after(self.recovery.recover) {

@@ -50,6 +50,62 @@ fn the_first_block_is_that_of_the_latest_segment() {
     );
 }
 
+/// RFC 2018 section 4: the first block is that of the segment that has caused the acknowledgment,
+/// also when more of them have arrived before it could go out.
+#[test]
+fn each_acknowledgment_of_a_batch_begins_with_the_block_of_its_own_segment() {
+    let mut t = with_sack(false);
+    for i in [2, 6, 4, 2] {
+        recv!(t, hole(i));
+    }
+    let firsts: Vec<_> = t.sent().iter().map(first_block).collect();
+    assert_eq!(firsts, [201, 601, 401, 201]);
+    assert!(t.core.causes.is_empty());
+}
+
+/// A batch that is larger than what is remembered: none of its acknowledgments is lost.
+#[test]
+fn more_causes_than_are_remembered_fall_back_to_the_latest_block() {
+    let mut t = with_sack(false);
+    for i in 1..=40 {
+        recv!(t, hole(2 * i));
+    }
+    let firsts: Vec<_> = t.sent().iter().map(first_block).collect();
+    let own = (1..=16).map(|i| 200 * i + 1);
+    let latest = [8_001; 24];
+    assert_eq!(firsts, own.chain(latest).collect::<Vec<_>>());
+}
+
+/// An acknowledgment of more says it all; what was owed before would pass for its duplicate.
+#[test]
+fn a_gap_that_is_filled_in_the_same_batch_leaves_one_acknowledgment() {
+    let mut t = with_sack(false);
+    for i in [1, 3, 0] {
+        recv!(t, hole(i));
+    }
+    recv!(
+        t,
+        Seg {
+            seq: 11,
+            text: &[7; 90],
+            ..ACK
+        }
+    );
+    sent!(
+        t,
+        [Seg {
+            ack: 111,
+            sack: Some(&[(301, 311)]),
+            ..ACK
+        }]
+    );
+    assert!(t.core.causes.is_empty());
+}
+
+fn first_block(sent: &Sent) -> u32 {
+    sent.header.options.sack[0].left.wrapping_sub(5_000)
+}
+
 #[test]
 fn a_block_grows_in_both_directions() {
     let mut t = with_sack(true);

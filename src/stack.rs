@@ -348,7 +348,15 @@ impl<P: PacketIo> Stack<P> {
             || !self.dirty.is_empty()
             || self.ports.iter().any(Port::awaits_completion);
         let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
-        [timer, time_wait, look_again, self.reassembly.next_deadline()].into_iter().flatten().min()
+        [
+            timer,
+            time_wait,
+            look_again,
+            self.reassembly.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What one segment may carry on this queue, options included.

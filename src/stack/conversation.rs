@@ -66,12 +66,7 @@ impl Conversation<'_> {
     }
 
     /// A segment of this connection has arrived; `ecn` is what its IP header says.
-    pub(super) fn handle_segment(
-        &mut self,
-        link: &Link,
-        segment: &Segment<'_>,
-        ecn: u8,
-    ) -> Events {
+    pub(super) fn handle_segment(&mut self, link: &Link, segment: &Segment<'_>, ecn: u8) -> Events {
         let mut cx = Context {
             now: self.now,
             buffers: self.buffers,

@@ -227,7 +227,7 @@ impl<P: PacketIo> Stack<P> {
         id: FlowId,
         index: u32,
     ) {
-        let Some(half_open) = self.half_open.get(index) else {
+        let Some(half_open) = self.half_open.get_mut(index) else {
             return;
         };
         let (link, queue) = (half_open.link, half_open.queue);

@@ -94,6 +94,7 @@ impl Tcb {
             .send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack);
         self.snd.una = ack;
+        self.on_path_progress(cx, removed.largest);
         // What was sent once may have waited at the peer for what was sent twice.
         if removed.retransmitted {
             self.measure_by_timestamp(cx, header);

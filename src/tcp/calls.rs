@@ -21,6 +21,7 @@ impl Tcb {
             is_ipv4: key.local.is_ipv4(),
         };
         let mut tcb = Self::new(&cx.core.config, opening);
+        tcb.recall_path(cx, key);
         tcb.transition(Event::Open);
         tcb.snd.nxt = tcb.snd.iss + 1;
         tcb.pending.syn = true;
@@ -167,10 +168,9 @@ impl Tcb {
         if !self.may_send() {
             return None;
         }
-        let full = self
-            .smss
-            .min(u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX));
+        let capacity = u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX);
         if let Some(tail) = self.send.unsent_tail(&mut cx.core.segments) {
+            let full = self.segment_limit(tail.seq).min(capacity);
             let left = usize::from(full.saturating_sub(tail.len));
             let octets = left.min(cx.buffers.room(tail.buffer.id()));
             if octets > 0 {
@@ -184,8 +184,8 @@ impl Tcb {
         // shared by all.
         let share = 2 + cx.buffers.available() / 4;
         let limit = usize::from(cx.core.config.send_buffers).min(share);
-        (usize::from(self.send.segments()) < limit).then_some(TailRoom {
-            octets: usize::from(full),
+        (usize::from(self.send.segments()) < limit).then(|| TailRoom {
+            octets: usize::from(self.begin_segment(cx).min(capacity)),
             joins_tail: false,
         })
     }

@@ -1,6 +1,7 @@
 //! The settings of a core's TCP. Defaults are those that a Linux administrator would expect.
 
 use super::congestion::Algorithm;
+use super::ecn::EcnMode;
 use crate::time::Duration;
 
 /// Keepalive probes (RFC 9293 section 3.8.4).
@@ -56,6 +57,11 @@ pub struct Config {
     pub keepalive: Option<Keepalive>,
     /// Challenge ACKs (RFC 5961 section 7) per core and second.
     pub challenge_acks_per_second: u32,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: EcnMode,
+    /// Whether silence makes segments smaller, and what the path carries is then found by probing
+    /// (RFC 4821), for routers that drop large packets without a word.
+    pub mtu_probing: bool,
     /// Whether SACK, timestamps and window scale are offered and accepted.
     pub sack: bool,
     /// See [`sack`](Self::sack).
@@ -80,6 +86,8 @@ impl Default for Config {
             syn_queue: 4096,
             keepalive: None,
             challenge_acks_per_second: 1_000,
+            ecn: EcnMode::Passive,
+            mtu_probing: true,
             sack: true,
             timestamps: true,
             window_scale: true,

@@ -6,6 +6,7 @@ use super::buffers::Buffers;
 use super::config::Config;
 use super::duplicate_acks::CausesArena;
 use super::isn::IsnGenerator;
+use super::path_cache::PathCache;
 use super::receive_queue::ReceiveMemory;
 use super::send_queue::SendSegment;
 use crate::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub struct Core {
     pub(super) segments: Slab<SendSegment>,
     pub(super) receive: ReceiveMemory,
     pub(super) causes: CausesArena,
+    pub(super) paths: PathCache,
     challenges: TokenBucket,
 }
 
@@ -33,6 +35,7 @@ impl Core {
             segments: Slab::new(),
             receive: ReceiveMemory::new(config.receive_memory),
             causes: CausesArena::new(),
+            paths: PathCache::default(),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
         }
@@ -156,6 +159,30 @@ counters! {
     time_wait,
     /// TIME-WAITs ended early by a new SYN.
     time_wait_recycled,
+    /// ICMP errors that quote nothing in flight (RFC 5927 section 4.1).
+    icmp_out_of_window,
+    /// ICMP errors remembered in case that the connection times out (RFC 5461).
+    soft_errors,
+    /// Packets said to be too big that are not, or for an MTU that no link has.
+    packet_too_big_ignored,
+    /// Packets said to be too big although larger ones have arrived (RFC 5927 section 7.2).
+    packet_too_big_deferred,
+    /// Path MTUs lowered because a router said so.
+    path_mtu_lowered,
+    /// Path MTUs lowered because nothing got through (RFC 4821 section 7.7).
+    black_holes,
+    /// Larger segments begun to see whether they arrive (RFC 4821).
+    mtu_probes,
+    /// Those that arrived.
+    mtu_probes_acked,
+    /// Those that did not.
+    mtu_probes_lost,
+    /// Segments with text that a router has marked (RFC 3168).
+    ecn_ce_packets,
+    /// Octets of their text.
+    ecn_ce_octets,
+    /// Windows reduced because the peer has seen a mark.
+    ecn_reductions,
 }
 
 /// A limit of events per second.

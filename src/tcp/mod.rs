@@ -13,6 +13,7 @@
 //! | `listen`, `isn`, `reply` | passive opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
+//! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
 //! | `time_wait` | 2MSL in 64 bytes |
 
 mod ack;
@@ -22,12 +23,16 @@ mod config;
 pub mod congestion;
 mod context;
 mod duplicate_acks;
+mod ecn;
 mod info;
 mod input;
 mod isn;
 mod listen;
 mod loss;
 mod output;
+mod path;
+mod path_cache;
+mod pmtud;
 mod rate;
 mod receive_queue;
 mod reply;
@@ -47,6 +52,7 @@ mod tests;
 pub use self::buffers::{Buffer, BufferId, Buffers};
 pub use self::config::{Config, Keepalive};
 pub use self::context::{Context, Core, Counters};
+pub use self::ecn::EcnMode;
 pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;

@@ -56,18 +56,16 @@ pub(super) fn parse(packet: &[u8]) -> Result<Datagram<'_>, Malformed> {
 
 /// Follows the chain of headers to TCP's or ICMP's. `in_fragment` says that it is behind a fragment
 /// header; there is no second one behind that, nor a hop-by-hop header.
-fn follow_extensions(
-    first: u8,
-    payload: &[u8],
-    in_fragment: bool,
-) -> Result<Upper<'_>, Malformed> {
+fn follow_extensions(first: u8, payload: &[u8], in_fragment: bool) -> Result<Upper<'_>, Malformed> {
     let mut next = first;
     let mut rest = payload;
     for position in 0..=MAX_EXTENSIONS {
         let (extension, after) = match next {
             TCP => return Ok(Upper::Tcp(rest)),
             ICMPV6 => return Ok(Upper::Icmp(rest)),
-            HOP_BY_HOP if position > 0 || in_fragment => return Err(Malformed::Ipv6HopByHopMisplaced),
+            HOP_BY_HOP if position > 0 || in_fragment => {
+                return Err(Malformed::Ipv6HopByHopMisplaced);
+            }
             HOP_BY_HOP | DESTINATION_OPTIONS => {
                 let (extension, after) = split_extension(rest)?;
                 check_options(&extension[2..])?;

@@ -5,7 +5,7 @@ use crate::tcp::context::Context;
 use crate::tcp::input::Events;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::{Event, State};
-use crate::tcp::tcb::{CloseReason, FinState, Tcb};
+use crate::tcp::tcb::{FinState, Tcb};
 
 /// RFC 5681 section 3.2.
 pub(super) const DUPLICATE_THRESHOLD: u8 = 3;
@@ -27,6 +27,13 @@ impl Recovery {
             // So that the first segment of all may start a recovery: step 2 wants an acknowledgment
             // of more than `recover`, and ours of the SYN covers ISS itself.
             recover: iss - 1,
+        }
+    }
+
+    /// What is in flight before `nxt` tells of no congestion: it is known why it is lost.
+    pub(in crate::tcp) fn forgive(&mut self, nxt: Seq) {
+        if !self.in_fast_recovery {
+            self.recover = nxt - 1;
         }
     }
 
@@ -64,21 +71,29 @@ impl Tcb {
         {
             self.enter_recovery(cx);
             // Step 3 of RFC 5681 section 3.2: as many segments have left the network.
-            for _ in 0..DUPLICATE_THRESHOLD {
-                self.controller.on_duplicate_ack();
+            if self.recovery.in_fast_recovery {
+                for _ in 0..DUPLICATE_THRESHOLD {
+                    self.controller.on_duplicate_ack();
+                }
             }
         }
     }
 
     /// The first segment is lost, and the network congested.
     pub(super) fn enter_recovery(&mut self, cx: &mut Context<'_>) {
+        self.pending.fast_retransmit = true;
+        if self.lost_only_probe(cx) {
+            return;
+        }
         self.recovery.in_fast_recovery = true;
         self.recovery.recover = self.snd.nxt - 1;
         // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
         let flight_size = self.flight_size().min(self.controller.cwnd());
-        self.controller
-            .on_congestion(cx.now, Congestion::Loss, flight_size);
-        self.pending.fast_retransmit = true;
+        if !self.is_reduced_for_mark() {
+            self.controller
+                .on_congestion(cx.now, Congestion::Loss, flight_size);
+            self.on_window_reduced();
+        }
         cx.core.counters.fast_retransmits += 1;
     }
 
@@ -135,6 +150,8 @@ impl Tcb {
             self.recovery.duplicates = 0;
             self.recovery.recover = self.snd.nxt - 1;
             self.send.mark_all_lost(&mut cx.core.segments);
+            self.on_window_reduced();
+            self.question_path(cx);
             if self.fin == FinState::Sent {
                 self.fin = FinState::Due;
             }
@@ -146,7 +163,7 @@ impl Tcb {
     /// The peer is taken for dead.
     pub(in crate::tcp) fn time_out(&mut self, cx: &mut Context<'_>) -> Events {
         cx.core.counters.timed_out += 1;
-        self.finish(cx, Event::Reset, CloseReason::TimedOut);
+        self.finish(cx, Event::Reset, self.timeout_reason());
         Events::CLOSED
     }
 }

@@ -7,12 +7,15 @@
 mod buffers;
 mod close;
 mod delayed_ack;
+mod ecn;
 mod handshake;
 mod hostile;
 mod keepalive;
 mod listen;
 mod memory;
 mod options;
+mod path;
+mod pmtud;
 mod recovery;
 mod reset;
 mod retransmission;
@@ -73,6 +76,7 @@ struct Sent {
     ack: u32,
     header: Header,
     text: Vec<u8>,
+    ecn: u8,
 }
 
 /// A segment of this peer arrives.
@@ -129,6 +133,8 @@ struct Host {
     tsecr: u32,
     application: Application,
     received: Vec<u8>,
+    /// The ECN field of what arrives.
+    ecn: u8,
     events: Events,
     outbox: VecDeque<Sent>,
 }
@@ -153,6 +159,7 @@ impl Host {
             tsecr: 0,
             application: Application::Consumes,
             received: Vec::new(),
+            ecn: 0,
             events: Events::NONE,
             outbox: VecDeque::new(),
         }
@@ -177,7 +184,8 @@ impl Host {
     }
 
     fn handle(&mut self, segment: &Segment<'_>) {
-        let arrival = self.with(|tcb, cx| tcb.handle_segment(cx, segment));
+        let ecn = self.ecn;
+        let arrival = self.with(|tcb, cx| tcb.handle_marked_segment(cx, segment, ecn));
         self.events |= arrival.events;
         if arrival.text.is_empty() {
             return;
@@ -270,6 +278,7 @@ impl Host {
                 },
                 header: transmit.header,
                 text,
+                ecn: transmit.ecn,
             });
         }
         panic!("poll_transmit never ends");

@@ -96,7 +96,7 @@ impl End {
                 self.stage = Stage::HalfOpen(listener, entry);
                 vec![answer]
             }
-            Stage::HalfOpen(listener, entry) => {
+            Stage::HalfOpen(listener, mut entry) => {
                 match entry.handle_segment(&mut cx, &self.key, segment) {
                     SynVerdict::Stays => {}
                     SynVerdict::SynAckAgain => {

@@ -58,7 +58,10 @@ fn a_fragment_names_its_datagram_and_its_place() {
     assert_eq!(fragment(&frame), Ok(first));
     let last = fragment_v4(3, b"abc");
     let last = fragment(&last).unwrap();
-    assert_eq!((last.offset, last.more, last.payload), (24, false, &b"abc"[..]));
+    assert_eq!(
+        (last.offset, last.more, last.payload),
+        (24, false, &b"abc"[..])
+    );
 
     let frame = fragment_v6(6, 0x0101, &payload);
     let datagram = DatagramKey {

@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod port_range;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 pub use self::error::{ConfigError, UnknownMode};
+pub use self::port_range::PortRange;
 use crate::services::Kind;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
@@ -131,6 +133,7 @@ impl TryFrom<String> for ServiceSpec {
 /// congestion = "reno"
 /// drain-timeout = "10s"
 /// max-connections = 262144
+/// client-ports = "61000-65535"
 /// services = ["http:80", "echo:7"]
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -154,6 +157,8 @@ pub struct Settings {
     pub drain_timeout: Option<Duration>,
     /// Connections that one worker may have.
     pub max_connections: Option<usize>,
+    /// Local ports of connections that a program opens.
+    pub client_ports: Option<PortRange>,
     /// What to serve.
     pub services: Vec<ServiceSpec>,
 }
@@ -173,6 +178,7 @@ impl Settings {
             congestion: self.congestion.or(other.congestion),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             max_connections: self.max_connections.or(other.max_connections),
+            client_ports: self.client_ports.or(other.client_ports),
             services: list(self.services, other.services),
         }
     }
@@ -196,6 +202,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Connections that one worker may have.
     pub max_connections: usize,
+    /// Local ports of connections that a program opens.
+    pub client_ports: PortRange,
     /// Built-in servers, no port twice.
     pub services: Vec<ServiceSpec>,
     /// Settings of TCP.
@@ -213,6 +221,7 @@ impl Config {
             idle: Idle::default(),
             drain_timeout: DRAIN_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
+            client_ports: PortRange::CLIENT,
             services: Vec::new(),
             tcp: crate::tcp::Config::default(),
         }
@@ -255,6 +264,7 @@ impl TryFrom<Settings> for Config {
             idle: settings.idle.unwrap_or_default(),
             drain_timeout: settings.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
             max_connections,
+            client_ports: settings.client_ports.unwrap_or(PortRange::CLIENT),
             services: settings.services,
             tcp: crate::tcp::Config {
                 congestion: settings.congestion.unwrap_or_default(),

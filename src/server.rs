@@ -11,9 +11,12 @@
 //!
 //! The end goes the other way round, whether it was asked for or is the end of an error.
 
+mod client_ports;
 mod control;
 mod error;
+mod neighbour;
 mod open;
+mod opener;
 mod plan;
 mod ports;
 mod signals;
@@ -27,10 +30,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use self::control::Control;
 pub use self::error::ServeError;
+use self::opener::OpenerThread;
+pub use self::opener::{ClientId, Opener};
 pub use self::signals::Signals;
 use crate::config::Config;
 use crate::ring::xsk::Xsk;
-use crate::stack::{Service, Stack};
+use crate::stack::{Service, ServiceId, Stack};
 use crate::time::{Clock, Duration, Instant};
 use crate::wire::Address;
 use crate::worker::{Mailbox, Order, Phase, Wake, timespec};
@@ -56,6 +61,8 @@ struct Listener {
     open: Open,
 }
 
+type Host = Arc<dyn Fn(&mut Stack<Xsk>) + Send + Sync>;
+
 /// A server that does not run yet.
 ///
 /// ```no_run
@@ -72,6 +79,7 @@ struct Listener {
 pub struct Server {
     config: Config,
     listeners: Vec<Listener>,
+    clients: Vec<Host>,
 }
 
 impl Server {
@@ -86,6 +94,7 @@ impl Server {
         });
         Self {
             listeners: built_in.collect(),
+            clients: Vec::new(),
             config,
         }
     }
@@ -103,13 +112,23 @@ impl Server {
         self
     }
 
+    /// Adds a service for connections that [`Running::opener`] opens: one instance of what `make`
+    /// makes for each worker.
+    pub fn client<S: Service>(&mut self, make: impl Fn() -> S + Send + Sync + 'static) -> ClientId {
+        self.clients.push(Arc::new(move |stack| {
+            stack.host(make());
+        }));
+        // Every worker hosts them first, in this order. A handful.
+        ClientId(ServiceId::nth((self.clients.len() - 1) as u16))
+    }
+
     /// Starts to serve.
     ///
     /// # Errors
     ///
     /// See [`ServeError`]. Nothing is left behind then.
     pub fn start(self) -> Result<Running, ServeError> {
-        open::start(&self.config, &self.listeners)
+        open::start(&self.config, &self.listeners, &self.clients)
     }
 }
 
@@ -123,6 +142,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("config", &self.config)
             .field("ports", &ports)
+            .field("clients", &self.clients.len())
             .finish()
     }
 }
@@ -135,6 +155,7 @@ pub struct Running {
     /// Alone ours but for the control thread, which has its own copy.
     program: Arc<Program>,
     control: Option<Control>,
+    opener: Option<OpenerThread>,
     workers: Vec<Worker>,
     phase_changed: Arc<Wake>,
     clock: Clock,
@@ -173,6 +194,11 @@ impl Running {
     /// What is not as it was asked for or could be better, a line each.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// Opens connections; `None` if the server was given no [`client`](Server::client).
+    pub fn opener(&self) -> Option<Opener> {
+        self.opener.as_ref().map(|thread| thread.opener().clone())
     }
 
     /// Serves until a signal comes; then drains, and ends.
@@ -299,6 +325,7 @@ impl Running {
         let _ = self.program.clear_services();
         // It has a copy of the program.
         self.control = None;
+        self.opener = None;
         if let Some(program) = Arc::get_mut(&mut self.program) {
             let _ = program.detach();
         }

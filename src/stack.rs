@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `demux` | frames in: parse the batch, look it up, give each segment to its connection |
 //! | `conversation` | one connection and its application, for the time of one event |
+//! | `open`, `steering` | active opens: their ports, and where the answers will arrive |
 //! | `output` | segments out, timers, and the end of connections |
 //! | `reassembly` | fragments become datagrams again |
 //! | `port` | a queue and the frames that its connections hold |
@@ -14,10 +15,12 @@ mod arena;
 mod conversation;
 mod counters;
 mod demux;
+mod open;
 mod output;
 mod port;
 mod reassembly;
 mod service;
+mod steering;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,21 +30,23 @@ use self::conversation::{Conversation, Flow};
 pub use self::counters::DropReason;
 use self::counters::Drops;
 use self::demux::{HalfOpen, Handle, Waiting};
+pub use self::open::{ClientPorts, Destination, Opening};
 use self::port::Port;
 use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
+pub use self::steering::{Rss, Steering};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
-use crate::tcp::{self, Core, Info, IsnGenerator, Listener, SynEntry, Tcb};
+use crate::tcp::{self, CloseReason, Core, Info, IsnGenerator, Listener, SynEntry};
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
-use crate::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+use crate::wire::{Address, ChecksumPolicy, FlowKey, MacAddr};
 
 /// IPv4 and TCP without options; the MSS is the MTU less this (RFC 9293 section 3.7.1).
-const IPV4_HEADERS: usize = 40;
+const IPV4_HEADERS: u16 = 40;
 /// The same for IPv6.
-const IPV6_HEADERS: usize = 60;
+const IPV6_HEADERS: u16 = 60;
 /// COMPLETION makes no sound: how long a sleeper may leave frames there, or in a TX ring that the
 /// kernel did not empty.
 const COMPLETION_POLL: Duration = Duration::from_millis(1);
@@ -126,8 +131,16 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceId(u16);
 
-/// Why [`Stack::connect`] did not.
+impl ServiceId {
+    /// The service that a stack has [hosted](Stack::host) behind `index` others.
+    pub const fn nth(index: u16) -> Self {
+        Self(index)
+    }
+}
+
+/// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// The stack has as many connections as it may.
     #[error("the flow table is full: raise max_connections")]
@@ -135,6 +148,51 @@ pub enum ConnectError {
     /// There is a connection between these endpoints.
     #[error("there is a connection between these endpoints already")]
     InUse,
+    /// Every client port has a connection to this peer.
+    #[error("every client port has a connection to this peer: widen the range of client ports")]
+    PortsExhausted,
+    /// The stack was given no ports for active opens.
+    #[error("no client ports were given")]
+    NoClientPorts,
+    /// A multicast, broadcast or unspecified address, or port 0 (RFC 9293 section 3.9.2.3).
+    #[error("no peer can have this address and port")]
+    NoPeer,
+    /// The stack hosts no service of this id.
+    #[error("there is no such service")]
+    NoSuchService,
+    /// The stack has no queue of this number.
+    #[error("there is no such queue")]
+    NoSuchQueue,
+    /// The server is ending.
+    #[error("the server is ending")]
+    Draining,
+    /// Too many opens wait already.
+    #[error("too many opens are under way")]
+    Busy,
+    /// The kernel has no route to the peer.
+    #[error("no route to the peer")]
+    NoRoute,
+    /// The kernel's route leads through another interface, or the address is this host's own.
+    #[error("the route to the peer does not lead through this interface")]
+    OtherInterface,
+    /// None of the addresses that are served can talk to the peer.
+    #[error("none of the addresses that are served can be used towards the peer")]
+    NoSource,
+    /// The next hop does not answer ARP or neighbour discovery.
+    #[error("the neighbour does not answer")]
+    NeighbourSilent,
+    /// The handshake failed.
+    #[error("the handshake failed: {0:?}")]
+    Failed(CloseReason),
+}
+
+/// Fixed IP and TCP headers.
+fn headers(key: &FlowKey) -> u16 {
+    if key.local.is_ipv4() {
+        IPV4_HEADERS
+    } else {
+        IPV6_HEADERS
+    }
 }
 
 /// See the module.
@@ -162,6 +220,7 @@ pub struct Stack<P: PacketIo> {
     reassembly: Reassembly,
     /// Datagrams that have become whole in this batch, as frames.
     reassembled: Vec<Box<[u8]>>,
+    client_ports: Option<ClientPorts>,
     other_workers: usize,
     draining: bool,
     drops: Drops,
@@ -192,6 +251,7 @@ impl<P: PacketIo> Stack<P> {
             strays: VecDeque::new(),
             reassembly: Reassembly::default(),
             reassembled: Vec::new(),
+            client_ports: None,
             other_workers: config.other_workers,
             draining: false,
             drops: Drops::new(),
@@ -215,39 +275,6 @@ impl<P: PacketIo> Stack<P> {
         for &address in addresses {
             self.listeners
                 .insert((address, port), (id, Listener::default()));
-        }
-    }
-
-    /// An active open for `service`, from the stack's queue number `queue` by way of `link`.
-    pub fn connect(
-        &mut self,
-        now: Instant,
-        key: FlowKey,
-        link: Link,
-        queue: u8,
-        service: ServiceId,
-    ) -> Result<(), ConnectError> {
-        if self.table.lookup(&key).is_some() {
-            return Err(ConnectError::InUse);
-        }
-        let path_mss = self.path_mss(usize::from(queue), &key);
-        let port = &mut self.ports[usize::from(queue)];
-        let mut cx = tcp::Context {
-            now,
-            buffers: port,
-            core: &mut self.core,
-        };
-        let tcb = Tcb::connect(&mut cx, &key, path_mss);
-        let index = self.flows.insert(Flow::new(tcb, link, queue, service.0));
-        match self.table.insert(key, Handle::Flow(index)) {
-            Ok(id) => {
-                self.mark_dirty(id);
-                Ok(())
-            }
-            Err(_) => {
-                self.flows.remove(index);
-                Err(ConnectError::Full)
-            }
         }
     }
 
@@ -363,11 +390,7 @@ impl<P: PacketIo> Stack<P> {
     fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
         let port = &self.ports[queue].queue;
         let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
-        let headers = if key.local.is_ipv4() {
-            IPV4_HEADERS
-        } else {
-            IPV6_HEADERS
-        };
+        let headers = usize::from(headers(key));
         let mss = usize::from(port.mtu).min(max_frame).saturating_sub(headers);
         u16::try_from(mss).unwrap_or(u16::MAX)
     }

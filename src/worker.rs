@@ -46,6 +46,9 @@ const STRAY_BURST: u64 = 256;
 /// Strays that one turn takes in.
 const STRAYS_PER_TURN: usize = 64;
 
+/// Active opens that one turn takes in.
+const OPENINGS_PER_TURN: usize = 64;
+
 /// What a worker does when there is nothing to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -194,6 +197,7 @@ impl<P: PacketIo> Worker<P> {
         loop {
             let now = self.clock.now();
             self.take_strays(now);
+            self.take_openings(now);
             if now >= next_control {
                 next_control = now + CONTROL_INTERVAL;
                 if self.take_orders(now).is_break() {
@@ -283,6 +287,15 @@ impl<P: PacketIo> Worker<P> {
             };
             self.tally.strays_received += 1;
             self.stack.handle_stray(now, stray);
+        }
+    }
+
+    fn take_openings(&mut self, now: Instant) {
+        for _ in 0..OPENINGS_PER_TURN {
+            let Some(opening) = self.mailbox.next_opening() else {
+                return;
+            };
+            self.stack.handle_opening(now, &opening);
         }
     }
 

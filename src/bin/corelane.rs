@@ -180,6 +180,8 @@ fn settings(arguments: Serve) -> Settings {
         congestion: arguments.congestion,
         drain_timeout: arguments.drain_timeout,
         max_connections: arguments.max_connections,
+        // `serve` opens nothing.
+        client_ports: None,
         services: arguments.services,
     }
 }

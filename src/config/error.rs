@@ -33,6 +33,11 @@ pub enum ConfigError {
     CoreTwice(usize),
     #[error("max-connections {0} is outside 1 to {most}", most = super::MOST_CONNECTIONS)]
     MaxConnections(usize),
+    #[error(
+        "\"{0}\" is no range of ports: it takes the first and the last, from 1 to 65535, for \
+         example 61000-65535"
+    )]
+    PortRange(String),
     #[error("cannot read the configuration file {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path}, line {line}, `{text}`: {message}", path = path.display())]

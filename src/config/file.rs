@@ -102,6 +102,7 @@ mod tests {
         assert_eq!(said.tcp.congestion, silent.tcp.congestion);
         assert_eq!(said.drain_timeout, silent.drain_timeout);
         assert_eq!(said.max_connections, silent.max_connections);
+        assert_eq!(said.client_ports, silent.client_ports);
     }
 
     #[test]
@@ -120,6 +121,7 @@ mod tests {
             ("idle = \"lazy\"", 1, &["lazy", "interrupt"]),
             ("congestion = \"vegas\"", 1, &["vegas", "reno"]),
             ("drain-timeout = \"soon\"", 1, &["soon"]),
+            ("client-ports = \"80\"", 1, &["80", "61000-65535"]),
             ("drain-timeout = 10", 1, &["drain-timeout"]),
             ("address = [\"300.1.1.1\"]", 1, &["300.1.1.1"]),
             ("cores = [-1]", 1, &["cores"]),

@@ -49,6 +49,18 @@ pub enum ServeError {
          or serve another port"
     )]
     PortInUse { port: u16, address: IpAddr },
+    #[error(
+        "the kernel gives ports {kernel_first} to {kernel_last} to its own connections, whose \
+         answers would come to us where they meet the client ports {first} to {last}: set \
+         net.ipv4.ip_local_port_range to end below, reserve ours in \
+         net.ipv4.ip_local_reserved_ports, or choose other client ports"
+    )]
+    ClientPorts {
+        first: u16,
+        last: u16,
+        kernel_first: u16,
+        kernel_last: u16,
+    },
     #[error("cannot hold port {port} of {address}: {source}")]
     Hold {
         port: u16,

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::control::Control;
+use super::opener::{OpenerThread, Terms};
 use super::plan::{Share, deal};
-use super::{Listener, Running, ServeError, Worker, ports};
+use super::{Host, Listener, Running, ServeError, Worker, client_ports, ports};
 use crate::config::{Config, Mode};
 use crate::observe::control::DIRECTORY;
 use crate::ring::xsk::{BindMode, LARGEST_MTU, Xsk, XskConfig};
-use crate::stack::{Queue, Stack, StackConfig};
+use crate::stack::{ClientPorts, Queue, Stack, StackConfig};
 use crate::time::{Clock, Duration};
 use crate::wire::{Address, ChecksumPolicy};
 use crate::worker::{self, Mailbox, Setup, Wake, timespec};
@@ -29,13 +31,20 @@ const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether it is.
 const PREDECESSOR_INTERVAL: Duration = Duration::from_millis(10);
 
-pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, ServeError> {
+pub(super) fn start(
+    config: &Config,
+    listeners: &[Listener],
+    clients: &[Host],
+) -> Result<Running, ServeError> {
     let device = Device::open(&config.interface).map_err(ServeError::Device)?;
     let ports = distinct_ports(listeners)?;
     let addresses = addresses(config, &device)?;
     let queues = device.rx_queues();
     let shares = deal(queues, &config.cores, &available_cores())?;
     check_capabilities()?;
+    if !clients.is_empty() {
+        client_ports::check(&config.client_ports.ports(), &addresses)?;
+    }
     patiently(|| check_unoccupied(&device).map_err(ServeError::Xdp))?;
     let mut program = Program::load(&device, LoadOptions { queues }).map_err(ServeError::Xdp)?;
     let held = patiently(|| ports::hold(device.ifindex(), &addresses, &ports))?;
@@ -47,6 +56,7 @@ pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, 
     let mut running = Running {
         program: Arc::new(program),
         control: None,
+        opener: None,
         workers: Vec::new(),
         phase_changed: Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?),
         clock: Clock::start(),
@@ -69,17 +79,34 @@ pub(super) fn start(config: &Config, listeners: &[Listener]) -> Result<Running, 
         )),
     }
     let sockets = open_queues(&mut running, config.mode, attached, &shares)?;
-    let addresses: Vec<Address> = addresses.into_iter().map(Address::from).collect();
+    let local = addresses;
+    let addresses: Vec<Address> = local.iter().copied().map(Address::from).collect();
     let answered = start_workers(
         &mut running,
         config,
-        listeners,
+        (listeners, clients),
         &addresses,
         &shares,
         sockets,
     )?;
     open_control(&mut running, answered)?;
-    add_services(&running.program, &addresses, &ports).map_err(ServeError::Xdp)?;
+    let client_ports = (!clients.is_empty()).then(|| config.client_ports.ports());
+    add_services(&running.program, &addresses, &ports, client_ports).map_err(ServeError::Xdp)?;
+    if !clients.is_empty() {
+        let terms = Terms {
+            ifindex: running.device.ifindex(),
+            mac: running.device.mac(),
+            addresses: local,
+            workers: running
+                .workers
+                .iter()
+                .map(|worker| Arc::clone(&worker.mailbox))
+                .collect(),
+            clock: running.clock,
+        };
+        let opener = OpenerThread::start(terms).map_err(ServeError::exhausted("thread"))?;
+        running.opener = Some(opener);
+    }
     Ok(running)
 }
 
@@ -312,7 +339,7 @@ fn open_queues(
 fn start_workers(
     running: &mut Running,
     config: &Config,
-    listeners: &[Listener],
+    (listeners, clients): (&[Listener], &[Host]),
     addresses: &[Address],
     shares: &[Share],
     sockets: Vec<Vec<Queue<Xsk>>>,
@@ -326,6 +353,8 @@ fn start_workers(
         ));
     }
     let secret = random()?;
+    let port_secret = [u64::from_ne_bytes(random()?), u64::from_ne_bytes(random()?)];
+    let steering = client_ports::steering(&running.device, shares);
     for (index, (share, queues)) in shares.iter().zip(sockets).enumerate() {
         let mailbox = Arc::clone(&mailboxes[index]);
         let setup = Setup {
@@ -343,8 +372,16 @@ fn start_workers(
             other_workers: shares.len() - 1,
         };
         let (listeners, addresses) = (listeners.to_vec(), addresses.to_vec());
+        let (clients, range) = (clients.to_vec(), config.client_ports.ports());
+        let client_ports = ClientPorts::new(range, steering[index].clone(), port_secret);
         let thread = worker::spawn(setup, move |now| {
             let mut stack = Stack::new(stack, queues, now);
+            for host in &clients {
+                host(&mut stack);
+            }
+            if !clients.is_empty() {
+                stack.set_client_ports(client_ports);
+            }
             for listener in &listeners {
                 (listener.open)(&mut stack, &addresses);
             }
@@ -384,12 +421,16 @@ fn open_control(running: &mut Running, answered: Arc<Wake>) -> Result<(), ServeE
 }
 
 /// From the first service on, frames come to us.
-fn add_services(program: &Program, addresses: &[Address], ports: &[u16]) -> Result<(), XdpError> {
-    // There are no active opens yet, so no ports for them.
+fn add_services(
+    program: &Program,
+    addresses: &[Address],
+    ports: &[u16],
+    client_ports: Option<RangeInclusive<u16>>,
+) -> Result<(), XdpError> {
     #[expect(clippy::reversed_empty_ranges, reason = "no port at all")]
-    let none = 1..=0;
+    let client_ports = client_ports.unwrap_or(1..=0);
     for &address in addresses {
-        program.add_address(address, none.clone())?;
+        program.add_address(address, client_ports.clone())?;
         for &port in ports {
             program.add_service(address, port)?;
         }

@@ -92,7 +92,7 @@ fn listener(address: IpAddr, port: u16) -> Option<TcpNetEntry> {
 }
 
 /// Whose socket it is, as far as we can see.
-fn owner(inode: u64) -> String {
+pub(super) fn owner(inode: u64) -> String {
     let unknown = || "a process that we cannot see".to_owned();
     let Ok(processes) = all_processes() else {
         return unknown();

@@ -1,6 +1,7 @@
 //! One connection and its application, joined for the time of one event.
 
-use crate::stack::service::{AnyService, Socket};
+use super::ConnectError;
+use super::service::{AnyService, Socket};
 use crate::tcp::{Buffers, CloseReason, Context, Core, Events, State, Tcb};
 use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
@@ -27,9 +28,22 @@ pub(super) struct Flow {
     /// On the list of flows that wait for frames.
     pub(super) starved: bool,
     peer_close_told: bool,
+    /// An active open: what its service knows it by.
+    token: Option<u64>,
+    /// That service has yet to hear how it went.
+    opening: bool,
 }
 
 impl Flow {
+    /// An active open.
+    pub(super) fn opened_by(token: u64, tcb: Tcb, link: Link, queue: u8, service: u16) -> Self {
+        Self {
+            token: Some(token),
+            opening: true,
+            ..Self::new(tcb, link, queue, service)
+        }
+    }
+
     pub(super) fn new(tcb: Tcb, link: Link, queue: u8, service: u16) -> Self {
         Self {
             tcb,
@@ -40,6 +54,8 @@ impl Flow {
             dirty: false,
             starved: false,
             peer_close_told: false,
+            token: None,
+            opening: false,
         }
     }
 }
@@ -118,6 +134,11 @@ impl Conversation<'_> {
         if connection != UNOPENED {
             self.service
                 .on_close(connection, self.flow.tcb.close_reason());
+        } else if let Some(token) = self.flow.token.filter(|_| self.flow.opening) {
+            self.flow.opening = false;
+            let error = ConnectError::Failed(self.flow.tcb.close_reason());
+            self.service
+                .on_connect_failed(self.key.remote_addr(), token, error);
         }
     }
 
@@ -132,8 +153,11 @@ impl Conversation<'_> {
     }
 
     /// Closes the connection if nothing is on its way in either direction, and forgets it if only
-    /// the peer is left to close.
+    /// the peer is left to close, or to answer our SYN.
     pub(super) fn wind_down(&mut self) {
+        if self.flow.tcb.state() == State::SynSent {
+            return self.abort();
+        }
         let info = self.flow.tcb.info(self.core, self.now);
         let is_open = matches!(info.state, State::Established | State::CloseWait);
         let mut cx = Context {
@@ -161,6 +185,7 @@ impl Conversation<'_> {
     }
 
     fn open(&mut self) {
+        self.flow.opening = false;
         let connection = self.with_service(|service, socket| service.on_open(socket));
         self.flow.connection = connection;
     }
@@ -228,13 +253,16 @@ impl Conversation<'_> {
         &mut self,
         call: impl FnOnce(&mut dyn AnyService, &mut Socket<'_>) -> R,
     ) -> R {
-        let mut socket = Socket::new(
-            &mut self.flow.tcb,
-            self.key,
-            self.now,
-            self.buffers,
-            self.core,
-        );
+        let mut socket = Socket {
+            tcb: &mut self.flow.tcb,
+            cx: Context {
+                now: self.now,
+                buffers: self.buffers,
+                core: self.core,
+            },
+            key: self.key,
+            token: self.flow.token,
+        };
         call(self.service, &mut socket)
     }
 }

@@ -58,6 +58,8 @@ drop_reasons! {
     FragmentEvicted => "fragment_evicted",
     /// A datagram of which one fragment is marked and another is not ECN-capable.
     FragmentEcn => "fragment_ecn",
+    /// An active open while every client port had a connection to that peer.
+    ClientPortsExhausted => "client_ports_exhausted",
 }
 
 /// Counts of frames that went no further.

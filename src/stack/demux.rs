@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 
 use super::conversation::Flow;
 use super::counters::DropReason;
-use super::{Conversation, ServiceId, Stack, Stray};
+use super::{ClientPorts, Conversation, ServiceId, Stack, Stray};
 use crate::flow_table::FlowId;
 use crate::ring::{BATCH, PacketIo, RxBatch};
 use crate::tcp::{
@@ -316,13 +316,16 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    /// A SYN for no connection of this worker's. It is never a stray: where a SYN arrives, its
-    /// connection lives.
+    /// A SYN for no connection of this worker's. To a listener, it is never a stray: where a SYN
+    /// arrives, its connection lives.
     fn handle_syn(&mut self, now: Instant, inbound: &Inbound<'_>, beyond: Option<Seq>) {
         let key = &inbound.key;
         if self.draining {
             self.drops.count(DropReason::Draining);
             return self.reset_sender(inbound);
+        }
+        if self.answers_elsewhere(key) {
+            return self.handle_unknown(inbound);
         }
         let path_mss = self.path_mss(usize::from(inbound.queue), key);
         let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
@@ -357,6 +360,13 @@ impl<P: PacketIo> Stack<P> {
             self.wheel.schedule(id.index, deadline);
         }
         self.reply(inbound.queue, &inbound.link, key, &header);
+    }
+
+    /// A SYN to a client port: the other half of a simultaneous open, perhaps of another worker's.
+    fn answers_elsewhere(&self, key: &FlowKey) -> bool {
+        let is_client_port = |ports: &ClientPorts| ports.contain(key.local_port);
+        self.client_ports.as_ref().is_some_and(is_client_port)
+            && !self.listeners.contains_key(&(key.local, key.local_port))
     }
 
     /// A segment that this worker knows nothing of: another may, and the last one resets it.

@@ -1,9 +1,12 @@
 //! The fast face of the stack: callbacks that run to completion on the worker, within the turn in
 //! which their cause arrived.
 
+use std::net::SocketAddr;
+
 use slab::Slab;
 
-use crate::tcp::{Buffers, CloseReason, Context, Core, Keepalive, State, Tcb};
+use super::ConnectError;
+use crate::tcp::{CloseReason, Context, Keepalive, State, Tcb};
 use crate::time::Instant;
 use crate::wire::FlowKey;
 
@@ -39,6 +42,12 @@ pub trait Service: Send + 'static {
         socket.close();
     }
 
+    /// A connection that was to be opened is not: no way to the peer, no answer, or a refusal.
+    /// Instead of [`on_open`](Self::on_open); `token` is what it would have been known by.
+    fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError) {
+        let _ = (remote, token, error);
+    }
+
     /// The connection is gone. Called once for each [`on_open`](Self::on_open).
     fn on_close(&mut self, connection: Self::Connection, reason: CloseReason) {
         let _ = (connection, reason);
@@ -51,23 +60,10 @@ pub struct Socket<'a> {
     pub(super) tcb: &'a mut Tcb,
     pub(super) cx: Context<'a>,
     pub(super) key: &'a FlowKey,
+    pub(super) token: Option<u64>,
 }
 
-impl<'a> Socket<'a> {
-    pub(super) fn new(
-        tcb: &'a mut Tcb,
-        key: &'a FlowKey,
-        now: Instant,
-        buffers: &'a mut dyn Buffers,
-        core: &'a mut Core,
-    ) -> Self {
-        Self {
-            tcb,
-            cx: Context { now, buffers, core },
-            key,
-        }
-    }
-
+impl Socket<'_> {
     /// Queues as much of `data` as limits allow and returns that number. After less than all of
     /// it, [`Service::on_writable`] follows.
     pub fn send(&mut self, data: &[u8]) -> usize {
@@ -117,6 +113,11 @@ impl<'a> Socket<'a> {
         self.key
     }
 
+    /// What whoever opened this connection knows it by; `None` if that was the peer.
+    pub fn token(&self) -> Option<u64> {
+        self.token
+    }
+
     /// The time of this turn.
     pub fn now(&self) -> Instant {
         self.cx.now
@@ -129,6 +130,7 @@ pub(super) trait AnyService: Send {
     fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize;
     fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>);
     fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>);
+    fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError);
     fn on_close(&mut self, connection: u32, reason: CloseReason);
 }
 
@@ -162,6 +164,10 @@ impl<S: Service> AnyService for Hosted<S> {
         if let Some(connection) = self.connections.get_mut(connection as usize) {
             self.service.on_peer_close(connection, socket);
         }
+    }
+
+    fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError) {
+        self.service.on_connect_failed(remote, token, error);
     }
 
     fn on_close(&mut self, connection: u32, reason: CloseReason) {

@@ -6,31 +6,10 @@ use super::config::Keepalive;
 use super::context::{Context, Core};
 use super::receive_queue::Readable;
 use super::state::{Event, State};
-use super::tcb::{CloseReason, FinState, Opening, Tcb};
+use super::tcb::{CloseReason, FinState, Tcb};
 use super::timers::Timer;
-use crate::wire::FlowKey;
 
 impl Tcb {
-    /// An active open: a connection in SYN-SENT that owes its SYN. `path_mss` is the MTU less the
-    /// fixed IP and TCP headers.
-    pub fn connect(cx: &mut Context<'_>, key: &FlowKey, path_mss: u16) -> Self {
-        let opening = Opening {
-            iss: cx.core.isn.isn(key, cx.now),
-            timestamp_offset: cx.core.isn.timestamp_offset(key),
-            path_mss,
-            is_ipv4: key.local.is_ipv4(),
-        };
-        let mut tcb = Self::new(&cx.core.config, opening);
-        tcb.recall_path(cx, key);
-        tcb.transition(Event::Open);
-        tcb.snd.nxt = tcb.snd.iss + 1;
-        tcb.pending.syn = true;
-        tcb.timers
-            .set(Timer::Retransmission, cx.now + tcb.rtt.rto());
-        cx.core.counters.active_opens += 1;
-        tcb
-    }
-
     /// Switches Nagle's algorithm (RFC 9293 section 3.7.4) off or on.
     pub fn set_nodelay(&mut self, nodelay: bool) {
         self.nodelay = nodelay;

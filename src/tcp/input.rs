@@ -240,11 +240,14 @@ impl Tcb {
 
     /// The handshake's round trip: by our timestamp's echo, or by the time of the only SYN.
     fn measure_handshake(&mut self, cx: &Context<'_>, header: &Header, retransmitted: bool) {
-        if retransmitted {
-            self.measure_by_timestamp(cx, header);
-        } else if self.sent_at > crate::time::Instant::ZERO {
-            self.rtt
-                .on_measurement(cx.now.saturating_since(self.sent_at));
+        let rtt = if retransmitted {
+            self.rtt_by_timestamp(cx, header)
+        } else {
+            (self.sent_at > crate::time::Instant::ZERO)
+                .then(|| cx.now.saturating_since(self.sent_at))
+        };
+        if let Some(rtt) = rtt {
+            self.rtt.on_measurement(cx.now, rtt);
         }
     }
 

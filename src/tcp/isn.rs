@@ -8,6 +8,10 @@ use super::seq::Seq;
 use crate::time::Instant;
 use crate::wire::FlowKey;
 
+/// How far behind a TIME-WAIT's last sequence number its successor starts: about a window without
+/// scale, as BSD has it.
+const BEYOND: u32 = 64_000;
+
 /// `ISN = M + F(localip, localport, remoteip, remoteport, secretkey)`: unpredictable from outside,
 /// and growing with time for one pair of endpoints.
 #[derive(Clone)]
@@ -34,6 +38,15 @@ impl IsnGenerator {
     pub fn isn(&self, key: &FlowKey, now: Instant) -> Seq {
         let m = (now.as_nanos() / 4_000) as u32;
         Seq(m.wrapping_add(hash(self.isn, key) as u32))
+    }
+
+    /// The ISN of a connection that follows on a TIME-WAIT: behind all that was sent before
+    /// (RFC 9293 section 3.6.1, MAY-2).
+    pub(super) fn isn_beyond(&self, key: &FlowKey, now: Instant, beyond: Option<Seq>) -> Seq {
+        let isn = self.isn(key, now);
+        beyond
+            .filter(|&beyond| isn.at_or_before(beyond))
+            .map_or(isn, |beyond| beyond + BEYOND)
     }
 
     /// What is added to the clock in the timestamps of `key`, so that they tell nothing about

@@ -76,11 +76,7 @@ impl Listener {
             cx.core.counters.listen_overflows += 1;
             return None;
         }
-        let iss = cx.core.isn.isn(key, cx.now);
-        // A TIME-WAIT's successor starts behind it (RFC 9293 section 3.6.1, MAY-2).
-        let iss = beyond
-            .filter(|&beyond| iss.at_or_before(beyond))
-            .map_or(iss, |b| b + 64_000);
+        let iss = cx.core.isn.isn_beyond(key, cx.now, beyond);
         let options = &header.options;
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         cx.core.counters.passive_opens += 1;

@@ -10,7 +10,7 @@
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
 //! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
-//! | `listen`, `isn`, `reply` | passive opens, initial sequence numbers, stateless answers |
+//! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
 //! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
@@ -21,6 +21,7 @@ mod buffers;
 mod calls;
 mod config;
 pub mod congestion;
+mod connect;
 mod context;
 mod duplicate_acks;
 mod ecn;

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::duplicate_acks::Cause;
 use super::ecn::NOT_ECT;
 use super::input::Events;
+use super::loss::Phase;
 use super::sack;
 use super::seq::Seq;
 use super::state::State;
@@ -206,10 +207,7 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let was_deferred = std::mem::take(&mut tcb.pending.deferred);
         let segments = &mut self.cx.core.segments;
-        let Some(lost) = tcb.send.first_lost(segments) else {
-            tcb.pending.fast_retransmit = false;
-            return None;
-        };
+        let lost = tcb.send.first_lost(segments)?;
         let (seq, is_too_big) = (lost.seq, lost.len > tcb.smss);
         let len = lost.len.min(tcb.smss);
         let end = seq + u32::from(len);
@@ -219,7 +217,10 @@ impl SegmentBuilder<'_, '_> {
             len,
         };
         let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
-        if !fits && !tcb.pending.fast_retransmit {
+        // Without SACK, a third duplicate and each partial acknowledgment send the first segment
+        // at once (RFC 5681 section 3.2 step 3, RFC 6582 section 3.2 step 3).
+        let is_urgent = !tcb.sack && tcb.recovery.phase() == Phase::Recovery && seq == tcb.snd.una;
+        if !fits && !is_urgent {
             return None;
         }
         if !self.cx.buffers.is_idle(payload.buffer) || is_too_big && !tcb.cut_lost(self.cx) {
@@ -228,9 +229,11 @@ impl SegmentBuilder<'_, '_> {
             tcb.pending.deferred = true;
             return None;
         }
-        tcb.pending.fast_retransmit = false;
+        let pipe = tcb.pipe();
         let segments = &mut self.cx.core.segments;
         tcb.send.mark_retransmitted(segments, self.cx.now);
+        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
+        tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         self.cx.core.counters.retrans_segs += 1;
         let fin = end == tcb.snd.end && self.fin_was_sent();
@@ -258,6 +261,8 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let buffer = tcb.send.first_unsent(&self.cx.core.segments)?.buffer.id();
         let is_last = tcb.send.is_last_unsent();
+        let pipe = tcb.pipe();
+        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
         tcb.send.mark_sent(&mut self.cx.core.segments, self.cx.now);
         tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
         tcb.sent_at = self.cx.now;
@@ -285,13 +290,9 @@ impl SegmentBuilder<'_, '_> {
     fn sendable(&mut self, seq: Seq, len: u16) -> Option<u16> {
         let tcb = &mut *self.tcb;
         let pipe = tcb.pipe();
-        // With SACK, `pipe` itself tells what has left the network.
-        let beyond = if tcb.sack {
-            0
-        } else {
-            tcb.recovery.limited_transmit() * u32::from(tcb.smss)
-        };
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd().saturating_add(beyond) {
+        // What has left the network lets new text go before it is said to be lost: that is limited
+        // transmit (RFC 3042).
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;

@@ -260,7 +260,6 @@ impl Tcb {
         if self.send.mark_larger_lost(&mut cx.core.segments, self.smss) {
             // What the duplicate acknowledgments to come say is known.
             self.recovery.forgive(self.snd.nxt);
-            self.pending.fast_retransmit = true;
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct SendQueue {
     retransmit: u32,
     /// Octets marked lost and not yet sent again.
     lost: u32,
+    /// All octets that were ever marked lost, modulo 2^32.
+    marked_lost: u32,
     /// Octets that the peer says it has beyond SND.UNA.
     sacked: u32,
     segments: u16,
@@ -81,6 +83,7 @@ impl Default for SendQueue {
             unsent: NONE,
             retransmit: NONE,
             lost: 0,
+            marked_lost: 0,
             sacked: 0,
             segments: 0,
         }
@@ -100,6 +103,11 @@ impl SendQueue {
     /// Octets marked lost and not sent again.
     pub(super) fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// All octets that were ever marked lost, modulo 2^32.
+    pub(super) fn marked_lost(&self) -> u32 {
+        self.marked_lost
     }
 
     /// Octets that the peer says it has beyond SND.UNA.
@@ -221,6 +229,7 @@ impl SendQueue {
         }
         segment.lost = true;
         self.lost += u32::from(segment.len);
+        self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
         self.retransmit = self.head;
         true
     }
@@ -272,6 +281,7 @@ impl SendQueue {
             } else if !segment.lost && !segment.retransmitted {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }
@@ -300,6 +310,7 @@ impl SendQueue {
             if !segment.lost && !segment.sacked {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }
@@ -371,6 +382,7 @@ impl SendQueue {
             if segment.len > smss && !segment.lost && !segment.sacked {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }

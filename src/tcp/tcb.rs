@@ -120,8 +120,6 @@ pub(super) struct Pending {
     pub(super) reset: bool,
     /// A zero-window or keepalive probe.
     pub(super) probe: bool,
-    /// The first lost segment goes out whatever the congestion window says.
-    pub(super) fast_retransmit: bool,
     /// The persist timer overrides the sender's SWS avoidance.
     pub(super) sws_override: bool,
     /// A retransmission waits for its buffer.
@@ -240,7 +238,6 @@ impl Tcb {
                 syn: false,
                 reset: false,
                 probe: false,
-                fast_retransmit: false,
                 sws_override: false,
                 deferred: false,
             },
@@ -358,13 +355,14 @@ impl Tcb {
         }
     }
 
-    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has: what is believed
-    /// to be in the network (RFC 6675 section 4).
+    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has, or as good as
+    /// says without SACK: what is believed to be in the network (RFC 6675 section 4).
     pub(super) fn pipe(&self) -> u32 {
         let fin_is_lost = self.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
         self.flight_size()
             .saturating_sub(self.send.lost())
             .saturating_sub(self.send.sacked())
+            .saturating_sub(self.recovery.departed())
             .saturating_sub(u32::from(fin_is_lost))
     }
 

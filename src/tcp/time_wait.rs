@@ -8,6 +8,9 @@ use super::tcb::{Tcb, TimestampState};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
 
+/// The coarsest timestamp clock ticks once a second (RFC 7323 section 5.4).
+const GIVES_WAY_AFTER_MS: u32 = 1_000;
+
 /// What is left of a connection that has closed first.
 #[derive(Clone, Debug)]
 pub struct TimeWait {
@@ -72,6 +75,15 @@ impl TimeWait {
             return TimeWaitVerdict::Drop;
         }
         self.acknowledge(cx)
+    }
+
+    /// Whether an active open of ours may take its place, and where its sequence numbers must be
+    /// beyond. Only if the old connection used timestamps and has been silent for more than a
+    /// second: then all that we send is newer to the peer's PAWS than what is still under way, as
+    /// RFC 6191 section 2 argues for the passive side.
+    pub fn gives_way(&self, now: Instant) -> Option<Seq> {
+        let silent_ms = (now.as_millis() as u32).wrapping_sub(self.timestamps?.recent_at);
+        (silent_ms > GIVES_WAY_AFTER_MS).then_some(self.snd_nxt)
     }
 
     /// RFC 6191 section 2, and RFC 9293 section 3.6.1 (MAY-2) for peers without timestamps.

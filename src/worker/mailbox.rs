@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
 use crossbeam::queue::ArrayQueue;
 
 use super::Wake;
-use crate::stack::{Connection, Counters, Stray};
+use crate::stack::{Connection, Counters, Opening, Stray};
 
 /// Orders that may wait.
 const ORDERS: usize = 16;
@@ -15,6 +15,9 @@ const ORDERS: usize = 16;
 const ANSWERS: usize = 2;
 /// Strays that may wait: about 400 KiB of full frames.
 const STRAYS: usize = 256;
+
+/// Active opens that may wait.
+const OPENINGS: usize = 256;
 
 /// What a worker may be told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,7 @@ impl Phase {
 pub struct Mailbox {
     orders: ArrayQueue<Order>,
     strays: ArrayQueue<Stray>,
+    openings: ArrayQueue<Opening>,
     answers: ArrayQueue<(u64, Answer)>,
     wake: Wake,
     asleep: AtomicBool,
@@ -112,6 +116,7 @@ impl Mailbox {
         Ok(Self {
             orders: ArrayQueue::new(ORDERS),
             strays: ArrayQueue::new(STRAYS),
+            openings: ArrayQueue::new(OPENINGS),
             answers: ArrayQueue::new(ANSWERS),
             wake: Wake::new()?,
             asleep: AtomicBool::new(false),
@@ -125,6 +130,13 @@ impl Mailbox {
     /// Leaves an order; false if the worker has not read any for long.
     pub fn order(&self, order: Order) -> bool {
         let left = self.orders.push(order).is_ok();
+        self.notify();
+        left
+    }
+
+    /// Leaves an active open, or gives it back if there are too many.
+    pub fn open(&self, opening: Opening) -> Result<(), Opening> {
+        let left = self.openings.push(opening);
         self.notify();
         left
     }
@@ -178,6 +190,14 @@ impl Mailbox {
         self.strays.pop()
     }
 
+    /// As cheap as [`next_stray`](Self::next_stray).
+    pub(super) fn next_opening(&self) -> Option<Opening> {
+        if self.openings.is_empty() {
+            return None;
+        }
+        self.openings.pop()
+    }
+
     pub(super) fn answer(&self, id: u64, answer: Answer) {
         self.answers.force_push((id, answer));
         self.answered.ring();
@@ -200,7 +220,7 @@ impl Mailbox {
     pub(super) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.orders.is_empty() && self.strays.is_empty() {
+        if self.orders.is_empty() && self.strays.is_empty() && self.openings.is_empty() {
             return true;
         }
         self.wake_up();

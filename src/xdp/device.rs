@@ -20,6 +20,15 @@ const ETHTOOL_GGRO: u32 = 0x2b;
 const ETHTOOL_SGRO: u32 = 0x2c;
 const ETHTOOL_GRXRINGS: u32 = 0x2d;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_GRXFH: u32 = 0x29;
+const ETHTOOL_GRSSH: u32 = 0x46;
+/// Flow types of ETHTOOL_GRXFH.
+const TCP_V4_FLOW: u32 = 0x01;
+const TCP_V6_FLOW: u32 = 0x05;
+/// RXH_IP_SRC, RXH_IP_DST, RXH_L4_B_0_1, RXH_L4_B_2_3: addresses and ports, and nothing else.
+const RXH_FOUR_TUPLE: u64 = 0xf0;
+/// ETH_RSS_HASH_TOP.
+const RSS_TOEPLITZ: u8 = 1;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
 /// An Ethernet interface of the network namespace in which it was opened.
@@ -185,6 +194,39 @@ impl Device {
         }))
     }
 
+    /// How the device spreads TCP over its queues; `None` if it does not say, or not by the Toeplitz
+    /// hash over addresses and ports.
+    pub fn rss(&self) -> Option<RssSettings> {
+        let mut rss = Box::new(sys::EthtoolRss::new(ETHTOOL_GRSSH));
+        // The lengths first, then as much.
+        sys::ethtool(self.socket.as_fd(), &self.raw_name, &mut *rss).ok()?;
+        if !rss.fits() {
+            return None;
+        }
+        sys::ethtool(self.socket.as_fd(), &self.raw_name, &mut *rss).ok()?;
+        if rss.function != RSS_TOEPLITZ || rss.transformation != 0 || !rss.fits() {
+            return None;
+        }
+        let (table, rest) = rss.words.split_at(rss.table_len as usize);
+        let key: Vec<u8> = rest.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let hashes_ports = [TCP_V4_FLOW, TCP_V6_FLOW].into_iter().all(|flow| {
+            self.hashed_fields(flow)
+                .is_none_or(|it| it == RXH_FOUR_TUPLE)
+        });
+        hashes_ports.then(|| RssSettings {
+            key: key[..rss.key_len as usize].to_vec(),
+            table: table.to_vec(),
+        })
+    }
+
+    /// RXH_* of a flow type; `None` if the driver does not say, as most that have no choice.
+    fn hashed_fields(&self, flow_type: u32) -> Option<u64> {
+        let mut request = sys::EthtoolRings::new(ETHTOOL_GRXFH);
+        request.flow_type = flow_type;
+        sys::ethtool(self.socket.as_fd(), &self.raw_name, &mut request).ok()?;
+        Some(request.data)
+    }
+
     fn ethtool_value(
         &self,
         command: u32,
@@ -209,6 +251,15 @@ impl Device {
             Err(_) => "unknown".to_owned(),
         }
     }
+}
+
+/// Receive-side scaling as a device does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RssSettings {
+    /// The key of the Toeplitz hash.
+    pub key: Vec<u8>,
+    /// Queues, by the hash's low bits.
+    pub table: Vec<u32>,
 }
 
 /// Switches generic receive offload on again when it is dropped.

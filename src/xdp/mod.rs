@@ -20,7 +20,7 @@ mod error;
 mod program;
 mod sys;
 
-pub use device::{Device, DeviceError, GroOff};
+pub use device::{Device, DeviceError, GroOff, RssSettings};
 pub use error::{XdpError, missing_capabilities};
 pub use program::{
     AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,

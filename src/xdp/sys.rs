@@ -127,13 +127,50 @@ pub(super) struct EthtoolDriver {
     counts: [u32; 5],
 }
 
-/// `struct ethtool_rxnfc`, of which only `data` is used.
+/// `struct ethtool_rxnfc`, of which only `flow_type` and `data` are used.
 #[repr(C)]
 pub(super) struct EthtoolRings {
     command: u32,
-    flow_type: u32,
+    pub(super) flow_type: u32,
     pub(super) data: u64,
     rest: [u64; 22],
+}
+
+/// Words of indirection table and hash key that are asked for; devices of today have 2048 at most.
+pub(super) const RSS_WORDS: usize = 4096;
+
+/// `struct ethtool_rxfh`: the table in words, then the key in octets.
+#[repr(C)]
+pub(super) struct EthtoolRss {
+    command: u32,
+    context: u32,
+    pub(super) table_len: u32,
+    pub(super) key_len: u32,
+    pub(super) function: u8,
+    pub(super) transformation: u8,
+    reserved: [u8; 6],
+    pub(super) words: [u32; RSS_WORDS],
+}
+
+impl EthtoolRss {
+    pub(super) const fn new(command: u32) -> Self {
+        Self {
+            command,
+            context: 0,
+            table_len: 0,
+            key_len: 0,
+            function: 0,
+            transformation: 0,
+            reserved: [0; 6],
+            words: [0; RSS_WORDS],
+        }
+    }
+
+    /// Whether the structure has room for the table and key whose lengths it says.
+    pub(super) fn fits(&self) -> bool {
+        let key_words = u64::from(self.key_len).div_ceil(4);
+        u64::from(self.table_len) + key_words <= RSS_WORDS as u64
+    }
 }
 
 impl EthtoolChannels {
@@ -190,6 +227,10 @@ unsafe impl EthtoolRequest for EthtoolDriver {}
 // SAFETY: the fields used are laid out as in linux/ethtool.h; the whole is 192 octets, what the
 // kernel's structure has with its flexible member empty.
 unsafe impl EthtoolRequest for EthtoolRings {}
+
+// SAFETY: laid out as in linux/ethtool.h; what follows the fixed part holds as many words as its
+// lengths say, which whoever sets them has checked by `fits`.
+unsafe impl EthtoolRequest for EthtoolRss {}
 
 /// SIOCETHTOOL with one of its structures, in the network namespace of the socket.
 pub(super) fn ethtool<T: EthtoolRequest>(

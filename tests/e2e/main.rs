@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod active_open;
 mod bad_input;
 mod hostile;
 mod http;

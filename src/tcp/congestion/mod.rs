@@ -2,12 +2,17 @@
 //!
 //! A controller owns `cwnd` and `ssthresh` and hears of events; it never sees the sender. Which
 //! segments are lost is `loss`'s to say.
+//!
+//! Recovery is [`on_congestion`](Controller::on_congestion), then [`on_ack`](Controller::on_ack) with
+//! `in_recovery`, which [`Prr`] turns into a window, then [`on_recovered`](Controller::on_recovered).
 
+mod prr;
 mod reno;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use prr::Prr;
 pub use reno::Reno;
 
 use super::rate::RateSample;
@@ -64,15 +69,12 @@ pub trait Controller {
     fn on_sent(&mut self, now: Instant, octets: u32, pipe: u32) {
         let _ = (now, octets, pipe);
     }
-    /// Something was acknowledged, or another acknowledgment of what was arrived.
+    /// Something was acknowledged, or another acknowledgment of what was arrived. Once more with
+    /// nothing acknowledged when a timer begins recovery, right after `on_congestion`.
     fn on_ack(&mut self, ack: &Ack);
     /// The network is congested; at most once per round trip. `flight_size` octets are in flight,
     /// without what limited transmit has added (RFC 5681 section 3.2 step 2).
     fn on_congestion(&mut self, now: Instant, congestion: Congestion, flight_size: u32);
-    /// A duplicate acknowledgment in recovery without SACK: a segment has left the network.
-    fn on_duplicate_ack(&mut self);
-    /// A partial acknowledgment in recovery without SACK (RFC 6582 section 3.2 step 3).
-    fn on_partial_ack(&mut self, acked: u32);
     /// Recovery is over; `pipe` is still in the network.
     fn on_recovered(&mut self, now: Instant, pipe: u32);
     /// The retransmission timer expired. `first` unless it is the same segment's again.

@@ -1,7 +1,7 @@
-//! Reno (RFC 5681) with NewReno's window rules for recovery (RFC 6582), the initial window of RFC
-//! 6928 and appropriate byte counting (RFC 3465).
+//! Reno (RFC 5681) with proportional rate reduction in recovery (RFC 6937), the initial window of
+//! RFC 6928 and appropriate byte counting (RFC 3465).
 
-use super::{Ack, Congestion, Controller};
+use super::{Ack, Congestion, Controller, Prr};
 use crate::time::{Duration, Instant};
 
 /// RFC 5681's congestion control.
@@ -11,6 +11,7 @@ pub struct Reno {
     ssthresh: u32,
     /// Octets acknowledged since `cwnd` last grew in congestion avoidance (RFC 3465 section 2.1).
     bytes_acked: u32,
+    prr: Prr,
     smss: u16,
     /// In the slow start that follows a timeout.
     after_timeout: bool,
@@ -23,6 +24,7 @@ impl Reno {
             cwnd: initial_window(smss),
             ssthresh: u32::MAX,
             bytes_acked: 0,
+            prr: Prr::default(),
             smss,
             after_timeout: false,
         }
@@ -53,11 +55,21 @@ impl Controller for Reno {
         self.ssthresh
     }
 
+    fn on_sent(&mut self, _now: Instant, octets: u32, _pipe: u32) {
+        self.prr.on_sent(octets);
+    }
+
     fn on_ack(&mut self, ack: &Ack) {
         let &Ack {
             acked, flight_size, ..
         } = ack;
-        if ack.in_recovery || acked == 0 {
+        if ack.in_recovery {
+            if let Some(cwnd) = self.prr.on_ack(ack, self.ssthresh, self.smss()) {
+                self.cwnd = cwnd;
+            }
+            return;
+        }
+        if acked == 0 {
             return;
         }
         // RFC 7661's concern: a window that the application does not fill is not proven by ACKs.
@@ -83,28 +95,14 @@ impl Controller for Reno {
 
     fn on_congestion(&mut self, _now: Instant, _congestion: Congestion, flight_size: u32) {
         self.halve(flight_size);
-        self.cwnd = self.ssthresh;
+        self.prr.begin(flight_size);
         self.bytes_acked = 0;
         self.after_timeout = false;
     }
 
-    fn on_duplicate_ack(&mut self) {
-        self.cwnd = self.cwnd.saturating_add(self.smss());
-    }
-
-    fn on_partial_ack(&mut self, acked: u32) {
-        let deflated = self.cwnd.saturating_sub(acked);
-        let inflated = if acked >= self.smss() {
-            deflated + self.smss()
-        } else {
-            deflated
-        };
-        self.cwnd = inflated.max(self.smss());
-    }
-
-    fn on_recovered(&mut self, _now: Instant, pipe: u32) {
-        // RFC 6582 section 3.2 step 3, option 1: no burst into an empty network.
-        self.cwnd = self.ssthresh.min(pipe.max(self.smss()) + self.smss());
+    fn on_recovered(&mut self, _now: Instant, _pipe: u32) {
+        // RFC 6582 section 3.2 step 3, option 2; PRR has brought the flight there already.
+        self.cwnd = self.ssthresh;
         self.bytes_acked = 0;
     }
 
@@ -142,6 +140,7 @@ mod tests {
             cwnd,
             ssthresh,
             bytes_acked: 0,
+            prr: Prr::default(),
             smss: 1000,
             after_timeout: false,
         }
@@ -200,18 +199,27 @@ mod tests {
     }
 
     #[test]
-    fn recovery_follows_rfc_6582() {
+    fn recovery_brings_the_window_to_half() {
         let mut reno = reno(20_000, u32::MAX);
         reno.on_congestion(NOW, Congestion::Loss, 20_000);
-        assert_eq!((reno.cwnd(), reno.ssthresh()), (10_000, 10_000));
-        for _ in 0..4 {
-            reno.on_duplicate_ack();
-        }
-        assert_eq!(reno.cwnd(), 14_000);
-        reno.on_partial_ack(3_000);
-        assert_eq!(reno.cwnd(), 12_000);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, 10_000));
+        let sack = |pipe| Ack {
+            delivered: 1_000,
+            pipe,
+            in_recovery: true,
+            ..Ack::default()
+        };
+        reno.on_ack(&sack(16_000));
+        assert_eq!(reno.cwnd(), 17_000, "the fast retransmit");
+        reno.on_sent(NOW, 1_000, 16_000);
+        reno.on_ack(&sack(16_000));
+        assert_eq!(reno.cwnd(), 16_000, "two delivered, one for them is out");
+        reno.on_ack(&sack(15_000));
+        assert_eq!(reno.cwnd(), 15_500);
+        reno.on_ack(&sack(14_000));
+        assert_eq!(reno.cwnd(), 15_000, "one more");
         reno.on_recovered(NOW, 4_000);
-        assert_eq!(reno.cwnd(), 5_000);
+        assert_eq!(reno.cwnd(), 10_000);
     }
 
     #[test]

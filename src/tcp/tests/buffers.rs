@@ -15,6 +15,8 @@ pub(super) struct TestBuffers {
     pub(super) hold: bool,
     /// Whether nothing can be added to what is held.
     pub(super) compact: bool,
+    /// What the kernel has.
+    with_kernel: Vec<BufferId>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ impl TestBuffers {
             capacity: 1_460,
             hold: false,
             compact: false,
+            with_kernel: Vec::new(),
         }
     }
 
@@ -51,18 +54,22 @@ impl TestBuffers {
         slot.with_kernel = hold;
         let skip = usize::from(payload.skip);
         assert!(payload.len > 0);
-        slot.octets[skip..skip + usize::from(payload.len)].to_vec()
+        let octets = slot.octets[skip..skip + usize::from(payload.len)].to_vec();
+        if hold {
+            self.with_kernel.push(payload.buffer);
+        }
+        octets
     }
 
     /// The kernel gives everything back.
     pub(super) fn complete(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(held) = slot {
-                held.with_kernel = false;
-                if held.released {
-                    *slot = None;
-                    self.in_use -= 1;
-                }
+        for id in self.with_kernel.drain(..) {
+            let slot = &mut self.slots[id.0 as usize];
+            let held = slot.as_mut().expect("the kernel has it");
+            held.with_kernel = false;
+            if held.released {
+                *slot = None;
+                self.in_use -= 1;
             }
         }
     }

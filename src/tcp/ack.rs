@@ -40,7 +40,7 @@ impl Tcb {
             return false;
         }
         if self.sack {
-            news.is_duplicate = self.take_sack_blocks(cx, header);
+            news.is_duplicate = self.take_sack_blocks(cx, header, &mut news.newest);
         }
         if news.acked > 0 || news.is_duplicate {
             self.recover(cx, &news);
@@ -95,6 +95,7 @@ impl Tcb {
         let removed = self
             .send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack);
+        news.newest = removed.newest;
         self.snd.una = ack;
         self.on_path_progress(cx, removed.largest);
         // What was sent once may have waited at the peer for what was sent twice.

@@ -45,6 +45,8 @@ const CAPABLE: u8 = 1;
 const ECHO: u8 = 2;
 /// The next new text carries CWR.
 const CWR_DUE: u8 = 4;
+/// See [`Ecn::has_reduced_for_recovery`].
+const REDUCED_FOR_RECOVERY: u8 = 8;
 
 impl Ecn {
     /// Both SYNs have agreed on it.
@@ -58,6 +60,12 @@ impl Ecn {
 
     pub(super) fn is_capable(&self) -> bool {
         self.has(CAPABLE)
+    }
+
+    /// Whether the recovery under way had its window reduced before it began, for a mark. To the
+    /// controller it is none.
+    pub(super) fn has_reduced_for_recovery(&self) -> bool {
+        self.has(REDUCED_FOR_RECOVERY)
     }
 
     fn has(&self, flag: u8) -> bool {
@@ -134,9 +142,12 @@ impl Tcb {
         self.ecn.set(CWR_DUE, is_capable);
     }
 
-    /// Whether a mark in the window that shows a loss has been answered already (section 6.1.2).
-    pub(super) fn is_reduced_for_mark(&self) -> bool {
-        self.ecn.is_capable() && self.snd.una.at_or_before(self.ecn.reduced)
+    /// A recovery begins. Returns whether the window is to be reduced for it: a mark in the same
+    /// window of data may have done so already (section 6.1.2).
+    pub(super) fn begins_reduction(&mut self) -> bool {
+        let is_reduced = self.ecn.is_capable() && self.snd.una.at_or_before(self.ecn.reduced);
+        self.ecn.set(REDUCED_FOR_RECOVERY, is_reduced);
+        !is_reduced
     }
 
     /// The flags of a SYN or SYN-ACK. A SYN that is sent again does without: there are routers that

@@ -42,6 +42,7 @@ pub struct Payload {
 impl Tcb {
     /// Whatever timer is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) -> Events {
+        self.release_paced(cx.now);
         if self.timers.expired(Timer::DelayedAck, cx.now) && self.pending.ack == AckDue::Delayed {
             self.pending.ack = AckDue::Now;
         }
@@ -220,7 +221,7 @@ impl SegmentBuilder<'_, '_> {
         // Without SACK, a third duplicate and each partial acknowledgment send the first segment
         // at once (RFC 5681 section 3.2 step 3, RFC 6582 section 3.2 step 3).
         let is_urgent = !tcb.sack && tcb.recovery.phase() == Phase::Recovery && seq == tcb.snd.una;
-        if !fits && !is_urgent {
+        if !(is_urgent || fits && tcb.pacing_allows(self.cx.now)) {
             return None;
         }
         if !self.cx.buffers.is_idle(payload.buffer) || is_too_big && !tcb.cut_lost(self.cx) {
@@ -229,10 +230,10 @@ impl SegmentBuilder<'_, '_> {
             tcb.pending.deferred = true;
             return None;
         }
-        let pipe = tcb.pipe();
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
         let segments = &mut self.cx.core.segments;
-        tcb.send.mark_retransmitted(segments, self.cx.now);
-        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
+        tcb.send
+            .mark_retransmitted(segments, self.cx.now, departure);
         tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         self.cx.core.counters.retrans_segs += 1;
@@ -252,18 +253,22 @@ impl SegmentBuilder<'_, '_> {
             .first_unsent(&self.cx.core.segments)
             .map(|s| (s.seq, s.len))
         else {
+            self.tcb.note_app_limited();
             return self.fin_alone();
         };
         self.restart_after_idle();
         self.tcb.tend_path(self.cx.now);
         let len = self.tcb.cut_unsent(self.cx, seq, len)?;
         let len = self.sendable(seq, len)?;
+        if !self.tcb.pacing_allows(self.cx.now) {
+            return None;
+        }
         let tcb = &mut *self.tcb;
         let buffer = tcb.send.first_unsent(&self.cx.core.segments)?.buffer.id();
         let is_last = tcb.send.is_last_unsent();
-        let pipe = tcb.pipe();
-        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
-        tcb.send.mark_sent(&mut self.cx.core.segments, self.cx.now);
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        tcb.send
+            .mark_sent(&mut self.cx.core.segments, self.cx.now, departure);
         tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
         tcb.sent_at = self.cx.now;
         tcb.pending.sws_override = false;
@@ -362,7 +367,7 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let idle = self.cx.now.saturating_since(tcb.sent_at);
         if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
-            tcb.controller.on_idle(self.cx.now, idle);
+            tcb.controller.on_idle(self.cx.now, idle, tcb.rtt.rto());
         }
     }
 

@@ -10,9 +10,11 @@ use super::seq::Seq;
 use super::tcb::Tcb;
 use crate::time::Instant;
 
-/// Timeouts in a row, with nothing acknowledged, that make a black hole (RFC 4821 section 7.7 leaves
-/// the number open).
+/// Timeouts in a row, with nothing acknowledged, that make a black hole of a path on which no segment
+/// as large has ever arrived (RFC 4821 section 7.7 leaves the number open).
 const SILENT_TIMEOUTS: u8 = 2;
+/// The same where some have: that is more likely an outage, or heavy loss.
+const SILENT_TIMEOUTS_IF_PROVEN: u8 = 4;
 /// RFC 4821 section 7.2: `search_low` of IPv4, what works nearly everywhere; an MSS of 1024 octets, as
 /// Linux has it (`tcp_base_mss`).
 const BASE_MTU_IPV4: u16 = 1064;
@@ -68,8 +70,14 @@ impl Search {
 impl Tcb {
     /// Nothing gets through: tries smaller segments, if ours are not small already.
     pub(super) fn detect_black_hole(&mut self, cx: &mut Context<'_>) {
+        let current = self.smss + self.options_len();
+        let limit = if self.largest_acked < current {
+            SILENT_TIMEOUTS
+        } else {
+            SILENT_TIMEOUTS_IF_PROVEN
+        };
         let silence = self.rtt.expirations();
-        if !cx.core.config.mtu_probing || silence == 0 || silence % SILENT_TIMEOUTS != 0 {
+        if !cx.core.config.mtu_probing || silence == 0 || !silence.is_multiple_of(limit) {
             return;
         }
         let [base, least] = if self.opening.is_ipv4 {
@@ -77,7 +85,6 @@ impl Tcb {
         } else {
             [LEAST_MTU_IPV6; 2]
         };
-        let current = self.smss + self.options_len();
         // What is no larger than the base is not suspected, unless that has failed as well.
         let has_failed = self.path.as_ref().is_some_and(|path| path.search.is_some());
         let sizes = [Some(base), has_failed.then_some(least)];

@@ -12,6 +12,7 @@ use arrayvec::ArrayVec;
 use slab::Slab;
 
 use super::buffers::{Buffer, Buffers};
+use super::rate::{Departure, Newest};
 use super::seq::Seq;
 use crate::time::Instant;
 
@@ -34,6 +35,8 @@ pub(super) struct SendSegment {
     pub(super) retransmitted: bool,
     /// When it was last sent.
     pub(super) sent_at: Instant,
+    /// What its acknowledgment will tell of the delivery rate.
+    departure: Departure,
     next: u32,
 }
 
@@ -73,6 +76,8 @@ pub(super) struct Acked {
     pub(super) retransmitted: bool,
     /// Octets of text in the largest.
     pub(super) largest: u16,
+    /// The newest of those that the peer was not known to have.
+    pub(super) newest: Newest,
 }
 
 impl Default for SendQueue {
@@ -198,17 +203,29 @@ impl SendQueue {
     }
 
     /// The first unsent segment is sent now.
-    pub(super) fn mark_sent(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_sent(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         if let Some(segment) = arena.get_mut(self.unsent as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             self.unsent = segment.next;
         }
     }
 
     /// The first lost segment is sent again now.
-    pub(super) fn mark_retransmitted(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_retransmitted(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         if let Some(segment) = arena.get_mut(self.retransmit as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             segment.retransmitted = true;
             segment.lost = false;
             self.lost -= u32::from(segment.len);
@@ -240,6 +257,7 @@ impl SendQueue {
         &mut self,
         arena: &mut Slab<SendSegment>,
         blocks: &SackBlocks,
+        newest: &mut Newest,
     ) -> u32 {
         let before = self.sacked;
         let mut index = if blocks.is_empty() {
@@ -256,6 +274,7 @@ impl SendQueue {
                 |&(left, right): &(Seq, Seq)| left.at_or_before(start) && right.at_or_after(end);
             if !segment.sacked && blocks.iter().any(covers) {
                 segment.sacked = true;
+                newest.take(segment.departure, segment.sent_at);
                 self.sacked += u32::from(segment.len);
                 if std::mem::take(&mut segment.lost) {
                     self.lost -= u32::from(segment.len);
@@ -342,6 +361,9 @@ impl SendQueue {
             if segment.end().after(una) {
                 self.acknowledge_part(arena, una);
                 break;
+            }
+            if !segment.sacked {
+                acked.newest.take(segment.departure, segment.sent_at);
             }
             acked.retransmitted |= segment.retransmitted;
             acked.largest = acked.largest.max(segment.skip + segment.len);
@@ -499,6 +521,7 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         sacked: false,
         retransmitted: false,
         sent_at: Instant::ZERO,
+        departure: Departure::default(),
         next,
     };
     // At most one segment per buffer, and buffers are numbered by u32.

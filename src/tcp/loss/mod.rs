@@ -9,6 +9,7 @@ mod timeout;
 
 use super::congestion::{Ack, Congestion};
 use super::context::Context;
+use super::rate::Newest;
 use super::seq::Seq;
 use super::tcb::Tcb;
 use crate::time::Duration;
@@ -55,6 +56,8 @@ pub(in crate::tcp) struct News {
     pub(in crate::tcp) sacked: u32,
     /// The round trip that it measures.
     pub(in crate::tcp) rtt: Option<Duration>,
+    /// The newest segment that it delivers.
+    pub(in crate::tcp) newest: Newest,
 }
 
 impl Recovery {
@@ -115,8 +118,9 @@ impl Tcb {
                 Phase::Open
             };
         }
-        let in_recovery = was_recovering || self.recovery.phase == Phase::Recovery;
-        let ack = Ack {
+        let in_recovery = (was_recovering || self.recovery.phase == Phase::Recovery)
+            && !self.ecn.has_reduced_for_recovery();
+        let mut ack = Ack {
             now: cx.now,
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
@@ -128,12 +132,16 @@ impl Tcb {
             round_start: self.starts_round(),
             rtt: news.rtt,
             min_rtt: self.rtt.min_rtt(),
+            srtt: self.rtt.srtt(),
+            paced: self.is_paced(),
             rate: None,
         };
+        ack.rate = self.sample_rate(&ack, &news.newest);
         self.controller.on_ack(&ack);
         if in_recovery && self.recovery.phase != Phase::Recovery {
             self.controller.on_recovered(cx.now, ack.pipe);
         }
+        self.update_pacing(cx.core.config.pacing);
     }
 
     /// Outside of recovery. Returns whether something has been marked lost.
@@ -169,7 +177,7 @@ impl Tcb {
         self.recovery.recover = self.snd.nxt - 1;
         // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
         let flight_size = self.flight_size().min(self.controller.cwnd());
-        if !self.is_reduced_for_mark() {
+        if self.begins_reduction() {
             self.controller
                 .on_congestion(cx.now, Congestion::Loss, flight_size);
             self.on_window_reduced();

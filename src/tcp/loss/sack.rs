@@ -5,6 +5,7 @@
 
 use super::{DUPLICATE_THRESHOLD, News};
 use crate::tcp::context::Context;
+use crate::tcp::rate::Newest;
 use crate::tcp::seq::Seq;
 use crate::tcp::tcb::Tcb;
 use crate::wire::tcp::Header;
@@ -15,6 +16,7 @@ impl Tcb {
         &mut self,
         cx: &mut Context<'_>,
         header: &Header,
+        newest: &mut Newest,
     ) -> bool {
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let is_credible = |left: Seq, right: Seq| {
@@ -29,7 +31,9 @@ impl Tcb {
         let credible = blocks
             .filter(|&(left, right)| is_credible(left, right))
             .collect();
-        self.send.mark_sacked(&mut cx.core.segments, &credible) > 0
+        self.send
+            .mark_sacked(&mut cx.core.segments, &credible, newest)
+            > 0
     }
 
     /// RFC 6675 section 5 steps 2 to 4, outside of recovery.

@@ -36,6 +36,7 @@ mod simulator;
 mod states;
 mod text;
 mod time_wait;
+mod time_wait_reuse;
 mod timestamps;
 mod window;
 mod wrap;

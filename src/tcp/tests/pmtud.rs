@@ -40,8 +40,11 @@ impl Hole {
     }
 
     /// What is sent goes through, or does not.
-    fn step(&mut self) {
-        for sent in self.t.sent() {
+    /// Returns whether anything was.
+    fn step(&mut self) -> bool {
+        let sent = self.t.sent();
+        let is_busy = !sent.is_empty();
+        for sent in sent {
             let len = sent.text.len();
             if len > self.carries {
                 self.dropped.push(len);
@@ -56,6 +59,7 @@ impl Hole {
                 ..ACK
             });
         }
+        is_busy
     }
 
     /// Sends `len` octets and sees them acknowledged.
@@ -64,17 +68,17 @@ impl Hole {
         let data = octets(len);
         let mut written = 0;
         let target = self.nxt + len as u32;
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             // What is cut already is no probe: not all at once.
             let queued = self.t.tcb.snd.end.since(self.t.tcb.snd.una) as usize;
             let end = len.min(written + 16_000_usize.saturating_sub(queued));
             written += self.t.with(|tcb, cx| tcb.send(cx, &data[written..end]));
-            self.step();
+            let is_busy = self.step();
             if self.nxt >= target {
                 return;
             }
-            if self.t.outbox.is_empty() && self.t.flight() > 0 {
-                self.t.advance(Duration::from_millis(10));
+            if !is_busy {
+                self.t.advance(Duration::from_millis(1));
             }
         }
         panic!("{} of {target} after {:?}", self.nxt, self.dropped);
@@ -156,8 +160,9 @@ fn a_black_hole_is_found_and_measured() {
         };
         assert!((least..=carries).contains(&mss), "{mss} of {carries}");
         let counters = hole.t.counters();
-        // The first timeouts, and no others: probes that are lost cost none.
-        assert!(counters.timeouts <= 4, "{}", counters.timeouts);
+        // The first timeouts, and perhaps one for a probe that was the last segment of all: others
+        // cost none.
+        assert!(counters.timeouts <= 5, "{}", counters.timeouts);
         assert!(counters.mtu_probes_lost >= 1);
         // Nothing is tried again before it is time.
         let probes = counters.mtu_probes;

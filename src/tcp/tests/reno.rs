@@ -106,14 +106,14 @@ fn an_acknowledgment_in_pieces_gains_nothing() {
     t.sent();
 }
 
-/// RFC 3465 section 2.2: an acknowledgment of much is worth two segments.
+/// RFC 3465 section 2.2, with RFC 9406's limit: an acknowledgment of much is worth eight segments.
 #[test]
-fn a_stretch_acknowledgment_is_worth_two_segments() {
+fn a_stretch_acknowledgment_is_worth_eight_segments() {
     let mut t = setup().established();
     t.send(&octets(50_000));
     t.sent();
     recv!(t, Seg { ack: 10_001, ..ACK });
-    assert_eq!(windows(&t).0, 12_000);
+    assert_eq!(windows(&t).0, 18_000);
     t.sent();
 }
 

@@ -127,6 +127,7 @@ fn stack(mac: MacAddr, tcp: &Config, other_workers: usize) -> Stack<SimDevice> {
     // A window in small pieces is many frames.
     let device = SimConfig {
         rx_frames: 8_192,
+        rx_ring: 4_096,
         ..SimConfig::default()
     };
     let queue = Queue {

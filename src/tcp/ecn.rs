@@ -125,7 +125,8 @@ impl Tcb {
     /// of data.
     fn take_echo(&mut self, cx: &mut Context<'_>, header: &Header, flight_size: u32) {
         let is_new = self.snd.una.after(self.ecn.reduced);
-        if !header.flags.contains(Flags::ECE) || !is_new {
+        // On a SYN it means something else (section 6.1.1).
+        if !header.flags.contains(Flags::ECE) || header.flags.contains(Flags::SYN) || !is_new {
             return;
         }
         cx.core.counters.ecn_reductions += 1;

@@ -170,6 +170,7 @@ fn syns_that_cross_agree() {
     );
     t.poll();
     t.outbox.clear();
+    assert_eq!(t.counters().ecn_reductions, 0, "this ECE is no echo");
     t.send(b"text");
     assert_eq!(t.sent_one().ecn, ECT_0);
 }

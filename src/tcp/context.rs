@@ -6,8 +6,10 @@ use super::buffers::Buffers;
 use super::config::Config;
 use super::duplicate_acks::CausesArena;
 use super::isn::IsnGenerator;
+use super::options::OptionSets;
 use super::path_cache::PathCache;
 use super::receive_queue::ReceiveMemory;
+use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
 use crate::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ pub struct Core {
     pub(super) receive: ReceiveMemory,
     pub(super) causes: CausesArena,
     pub(super) paths: PathCache,
+    pub(super) tuning: TuningArena,
+    pub(super) options: OptionSets,
     challenges: TokenBucket,
 }
 
@@ -36,6 +40,8 @@ impl Core {
             receive: ReceiveMemory::new(config.receive_memory),
             causes: CausesArena::new(),
             paths: PathCache::default(),
+            tuning: TuningArena::new(),
+            options: OptionSets::new(config.options.clone()),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
         }
@@ -43,7 +49,10 @@ impl Core {
 
     /// Whether nothing is held for any connection.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.receive.is_empty() && self.causes.is_empty()
+        self.segments.is_empty()
+            && self.receive.is_empty()
+            && self.causes.is_empty()
+            && self.tuning.is_empty()
     }
 
     /// Octets held for applications, in whole pages.
@@ -183,6 +192,13 @@ counters! {
     ecn_ce_octets,
     /// Windows reduced because the peer has seen a mark.
     ecn_reductions,
+    /// Receive windows that grew with what the application consumes.
+    receive_windows_grown,
+    /// Receive windows that would have grown but for the core's memory.
+    receive_windows_held,
+    /// Connections reset because what was written before the application closed was not acknowledged
+    /// in time.
+    orphans_given_up,
 }
 
 /// A limit of events per second.

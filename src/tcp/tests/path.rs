@@ -259,7 +259,7 @@ fn the_next_connection_to_the_same_host_starts_with_what_was_learned() {
         if let Some(limit) = limit {
             t.core.paths.insert(setup.key().remote, limit);
         }
-        t.with(|tcb, cx| *tcb = Tcb::connect(cx, &setup.key(), 1_460));
+        t.with(|tcb, cx| *tcb = Tcb::connect(cx, &setup.key(), 1_460, OptionsId::DEFAULT));
         let syn = t.sent_one();
         assert_eq!(syn.header.options.mss, Some(1_460), "what we can receive");
         let header = Header {

@@ -134,6 +134,7 @@ impl TryFrom<String> for ServiceSpec {
 /// drain-timeout = "10s"
 /// max-connections = 262144
 /// client-ports = "61000-65535"
+/// fast-open = 0
 /// services = ["http:80", "echo:7"]
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -159,6 +160,8 @@ pub struct Settings {
     pub max_connections: Option<usize>,
     /// Local ports of connections that a program opens.
     pub client_ports: Option<PortRange>,
+    /// Connections per listener and worker that may have text on their SYN and are not established.
+    pub fast_open: Option<usize>,
     /// What to serve.
     pub services: Vec<ServiceSpec>,
 }
@@ -179,6 +182,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             max_connections: self.max_connections.or(other.max_connections),
             client_ports: self.client_ports.or(other.client_ports),
+            fast_open: self.fast_open.or(other.fast_open),
             services: list(self.services, other.services),
         }
     }
@@ -268,6 +272,7 @@ impl TryFrom<Settings> for Config {
             services: settings.services,
             tcp: crate::tcp::Config {
                 congestion: settings.congestion.unwrap_or_default(),
+                fast_open_queue: settings.fast_open.unwrap_or(0),
                 ..defaults.tcp
             },
             ..defaults

@@ -103,6 +103,7 @@ mod tests {
         assert_eq!(said.drain_timeout, silent.drain_timeout);
         assert_eq!(said.max_connections, silent.max_connections);
         assert_eq!(said.client_ports, silent.client_ports);
+        assert_eq!(said.tcp.fast_open_queue, silent.tcp.fast_open_queue);
     }
 
     #[test]

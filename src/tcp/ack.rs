@@ -80,7 +80,7 @@ impl Tcb {
     }
 
     /// Something new is acknowledged. Returns how much.
-    fn handle_new_ack(
+    pub(super) fn handle_new_ack(
         &mut self,
         cx: &mut Context<'_>,
         header: &Header,

@@ -5,6 +5,7 @@ use slab::Slab;
 use super::buffers::Buffers;
 use super::config::Config;
 use super::duplicate_acks::CausesArena;
+use super::fast_open::{CookieCache, Early};
 use super::isn::IsnGenerator;
 use super::receive_queue::ReceiveMemory;
 use super::send_queue::SendSegment;
@@ -20,6 +21,8 @@ pub struct Core {
     pub(super) isn: IsnGenerator,
     pub(super) segments: Slab<SendSegment>,
     pub(super) receive: ReceiveMemory,
+    pub(super) fast_opens: Slab<Early>,
+    pub(super) cookies: CookieCache,
     pub(super) causes: CausesArena,
     challenges: TokenBucket,
 }
@@ -32,6 +35,8 @@ impl Core {
             isn,
             segments: Slab::new(),
             receive: ReceiveMemory::new(config.receive_memory),
+            fast_opens: Slab::new(),
+            cookies: CookieCache::default(),
             causes: CausesArena::new(),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
@@ -40,7 +45,10 @@ impl Core {
 
     /// Whether nothing is held for any connection.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.receive.is_empty() && self.causes.is_empty()
+        self.segments.is_empty()
+            && self.receive.is_empty()
+            && self.causes.is_empty()
+            && self.fast_opens.is_empty()
     }
 
     /// Octets held for applications, in whole pages.
@@ -156,6 +164,18 @@ counters! {
     time_wait,
     /// TIME-WAITs ended early by a new SYN.
     time_wait_recycled,
+    /// Fast Open cookies given to peers that asked for one, or had an old one (RFC 7413).
+    fast_open_cookies,
+    /// Connections whose SYN brought text and a right cookie, and was believed.
+    fast_open_passive,
+    /// SYNs with a wrong cookie; the handshake went on without their text.
+    fast_open_rejected,
+    /// SYNs with a right cookie while too many such connections were not yet established.
+    fast_open_overflows,
+    /// SYNs sent with text and a cookie.
+    fast_open_active,
+    /// Of those, the ones whose text was not acknowledged with them, and was sent again.
+    fast_open_active_fails,
 }
 
 /// A limit of events per second.

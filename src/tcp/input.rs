@@ -7,7 +7,7 @@ use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{AckDue, CloseReason, FinState, Tcb};
 use super::timers::Timer;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Header, Segment};
 
 /// RFC 7323 section 5.5: TS.Recent is not trusted after 24 days of silence.
@@ -124,6 +124,9 @@ impl Tcb {
         self.pending.ack = AckDue::Now;
         self.establish(cx, header);
         let mut arrival = Arrival::of(Events::OPENED);
+        if ack.after(self.snd.una) {
+            self.handle_new_ack(cx, header, ack, &mut arrival.events);
+        }
         let after_syn = Seq(header.seq) + 1;
         self.handle_text_part(cx, after_syn, segment.payload, header.flags, &mut arrival);
         arrival
@@ -232,16 +235,18 @@ impl Tcb {
         self.snd.wl1 = Seq(header.seq);
         self.snd.wl2 = Seq(header.ack);
         self.pending.syn = false;
-        self.timers.stop(Timer::Retransmission);
+        self.end_early(cx, header, retransmitted);
+        // Text that went with the SYN, or behind the SYN-ACK, may be in flight.
+        self.restart_retransmission_timer(cx);
         self.restart_keepalive(cx.now);
         cx.core.counters.established += 1;
     }
 
     /// The handshake's round trip: by our timestamp's echo, or by the time of the only SYN.
     fn measure_handshake(&mut self, cx: &Context<'_>, header: &Header, retransmitted: bool) {
-        if retransmitted {
+        if retransmitted || self.sent_at == Instant::FAR_FUTURE {
             self.measure_by_timestamp(cx, header);
-        } else if self.sent_at > crate::time::Instant::ZERO {
+        } else if self.sent_at > Instant::ZERO {
             self.rtt
                 .on_measurement(cx.now.saturating_since(self.sent_at));
         }

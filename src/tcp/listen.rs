@@ -6,18 +6,20 @@
 
 use super::config::Config;
 use super::context::Context;
+use super::fast_open::{Cookie, FastOpenQueue};
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{Opening, Tcb};
 use crate::time::{Duration, Instant};
 use crate::wire::FlowKey;
-use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
+use crate::wire::tcp::{FastOpen, Flags, Header, Options, Segment, Timestamps};
 
 /// A local port that takes connections (LISTEN of RFC 9293 section 3.3.2).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Listener {
     half_open: usize,
+    fast_opens: FastOpenQueue,
 }
 
 /// A half-open connection: what SYN-RECEIVED has to remember, in at most 64 bytes with what the
@@ -41,6 +43,12 @@ const HAS_MSS: u8 = 1;
 const HAS_SCALE: u8 = 2;
 const HAS_SACK: u8 = 4;
 const HAS_TIMESTAMPS: u8 = 8;
+/// Text on the SYN is to be taken: it had a right Fast Open cookie.
+const TAKES_TEXT: u8 = 16;
+/// The SYN-ACK gives a Fast Open cookie.
+const GIVES_COOKIE: u8 = 32;
+/// The SYN-ACK was sent again, so that its acknowledgment tells no round trip (Karn).
+const SENT_AGAIN: u8 = 64;
 
 /// What a segment makes of a half-open connection.
 #[derive(Debug)]
@@ -70,7 +78,8 @@ impl Listener {
     ) -> Option<SynEntry> {
         let header = &segment.header;
         cx.core.counters.in_segs += 1;
-        if self.half_open >= cx.core.config.syn_queue {
+        let fast_open = self.judge_fast_open(cx, key, segment);
+        if fast_open & TAKES_TEXT == 0 && self.half_open >= cx.core.config.syn_queue {
             cx.core.counters.listen_overflows += 1;
             return None;
         }
@@ -78,7 +87,7 @@ impl Listener {
         let options = &header.options;
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         cx.core.counters.passive_opens += 1;
-        self.half_open += 1;
+        self.half_open += usize::from(fast_open & TAKES_TEXT == 0);
         Some(SynEntry {
             deadline: cx.now + INITIAL_RTO,
             irs: Seq(header.seq),
@@ -97,9 +106,49 @@ impl Listener {
                 | flag(
                     options.timestamps.is_some() && cx.core.config.timestamps,
                     HAS_TIMESTAMPS,
-                ),
+                )
+                | fast_open,
             retransmissions: 0,
         })
+    }
+
+    /// RFC 7413 section 4.2.2, the server's steps 1 to 4.
+    fn judge_fast_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: &FlowKey,
+        segment: &Segment<'_>,
+    ) -> u8 {
+        let limit = cx.core.config.fast_open_queue;
+        let Some(option) = segment.header.options.fast_open.filter(|_| limit > 0) else {
+            return 0;
+        };
+        let judgement = cx.core.isn.judge_cookie(key, cx.now, &option);
+        let cookie = match judgement {
+            Cookie::Right => 0,
+            Cookie::Old | Cookie::Wrong => {
+                cx.core.counters.fast_open_cookies += 1;
+                GIVES_COOKIE
+            }
+        };
+        if judgement == Cookie::Wrong {
+            cx.core.counters.fast_open_rejected += u64::from(!option.is_request());
+            return cookie;
+        }
+        if segment.payload.is_empty() {
+            return cookie;
+        }
+        if !self.fast_opens.enter(cx.now, limit) {
+            cx.core.counters.fast_open_overflows += 1;
+            return cookie;
+        }
+        cx.core.counters.fast_open_passive += 1;
+        cookie | TAKES_TEXT
+    }
+
+    /// A connection that took text on its SYN is established or gone.
+    pub fn fast_open_ended(&mut self, now: Instant, was_reset: bool) {
+        self.fast_opens.leave(now, was_reset);
     }
 
     /// A half-open connection of this listener has ended, well or badly.
@@ -116,7 +165,7 @@ impl Listener {
 impl SynEntry {
     /// A segment for this half-open connection.
     pub fn handle_segment(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         key: &FlowKey,
         segment: &Segment<'_>,
@@ -126,6 +175,7 @@ impl SynEntry {
             cx.core.counters.in_segs += 1;
             if Seq(segment.header.seq) == self.irs {
                 // The peer has not seen our SYN-ACK.
+                self.flags |= SENT_AGAIN;
                 return SynVerdict::SynAckAgain;
             }
             // A SYN with another number is another attempt, which must wait for this one to end
@@ -133,6 +183,7 @@ impl SynEntry {
             // our SYN-ACK.
             cx.core.counters.syn_challenged += 1;
             return if cx.core.may_challenge(cx.now) {
+                self.flags |= SENT_AGAIN;
                 SynVerdict::SynAckAgain
             } else {
                 SynVerdict::Stays
@@ -164,9 +215,30 @@ impl SynEntry {
                     tsval,
                     tsecr: self.tsval,
                 }),
+                fast_open: self.cookie(cx, key),
                 ..Options::default()
             },
         }
+    }
+
+    fn cookie(&self, cx: &Context<'_>, key: &FlowKey) -> Option<FastOpen> {
+        self.has(GIVES_COOKIE)
+            .then(|| cx.core.isn.fast_open_cookie(key, cx.now))
+    }
+
+    /// Whether text on the SYN is to be taken at once, by [`fast_open`](Self::fast_open).
+    pub fn takes_text(&self) -> bool {
+        self.has(TAKES_TEXT)
+    }
+
+    /// The connection in SYN-RECEIVED that takes the text on the SYN, by
+    /// [`Tcb::handle_text_on_syn`], and owes the SYN-ACK (RFC 7413 section 4.2.2).
+    pub fn fast_open(&self, cx: &mut Context<'_>, key: &FlowKey) -> Tcb {
+        let mut tcb = self.to_tcb(cx, key);
+        tcb.become_early(cx.core, self.cookie(cx, key), key.remote);
+        tcb.pending.syn = true;
+        tcb.sent_at = Instant::ZERO;
+        tcb
     }
 
     /// Its timer is due: the SYN-ACK is to be sent again, or `false` when it was sent often enough.
@@ -177,6 +249,7 @@ impl SynEntry {
         }
         self.retransmissions += 1;
         cx.core.counters.syn_ack_retransmits += 1;
+        cx.core.counters.retrans_segs += 1;
         let backoff = INITIAL_RTO.as_millis() << self.retransmissions.min(16);
         self.deadline = cx.now + Duration::from_millis(backoff.min(MAX_RTO.as_millis()));
         true
@@ -223,7 +296,9 @@ impl SynEntry {
         for _ in 0..self.retransmissions {
             tcb.rtt.on_timeout();
         }
-        if self.retransmissions == 0 {
+        if self.has(SENT_AGAIN) || self.retransmissions > 0 {
+            tcb.sent_at = Instant::FAR_FUTURE;
+        } else {
             tcb.sent_at = Instant::from_nanos(
                 self.deadline
                     .as_nanos()

@@ -11,6 +11,7 @@
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
 //! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
+//! | `fast_open` | RFC 7413: text on the SYN |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
 //! | `time_wait` | 2MSL in 64 bytes |
@@ -23,6 +24,7 @@ pub mod congestion;
 mod connect;
 mod context;
 mod duplicate_acks;
+mod fast_open;
 mod info;
 mod input;
 mod isn;

@@ -5,6 +5,7 @@ use super::config::{Config, Keepalive};
 use super::congestion::AnyController;
 use super::context::{Context, Core};
 use super::duplicate_acks::CausesId;
+use super::fast_open::EarlyId;
 use super::loss::Recovery;
 use super::receive_queue::QueueId;
 use super::rtt::RttEstimator;
@@ -187,6 +188,8 @@ pub struct Tcb {
     pub(super) challenged_at: Instant,
     /// What the duplicate acknowledgments that are owed speak of.
     pub(super) causes: Option<CausesId>,
+    /// It may have text on or behind its SYN: Fast Open.
+    pub(super) early: Option<EarlyId>,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) keepalive_probes: u8,
     /// Zero-window probes since the window closed: their back-off.
@@ -249,6 +252,7 @@ impl Tcb {
             sent_at: Instant::ZERO,
             challenged_at: Instant::ZERO,
             causes: None,
+            early: None,
             keepalive: config.keepalive,
             keepalive_probes: 0,
             window_probes: 0,
@@ -304,6 +308,7 @@ impl Tcb {
 
     /// Gives back all that the connection holds in `cx`. Must be called before it is dropped.
     pub fn release(&mut self, cx: &mut Context<'_>) {
+        self.forget_early(cx.core);
         self.send.clear(&mut cx.core.segments, cx.buffers);
         if let Some(id) = self.receive.take() {
             cx.core.receive.close(id);
@@ -421,7 +426,7 @@ impl Tcb {
     }
 
     pub(super) fn may_send(&self) -> bool {
-        matches!(self.state, State::Established | State::CloseWait)
+        matches!(self.state, State::Established | State::CloseWait) || self.may_send_early()
     }
 }
 

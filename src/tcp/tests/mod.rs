@@ -7,6 +7,7 @@
 mod buffers;
 mod close;
 mod delayed_ack;
+mod fast_open;
 mod handshake;
 mod hostile;
 mod keepalive;

@@ -115,14 +115,18 @@ impl<P: PacketIo> Stack<P> {
         match wire::parse(frame, checksums) {
             Ok(Packet::Tcp {
                 link, key, segment, ..
-            }) => Some(Inbound {
-                frame,
-                link,
-                key,
-                segment,
-                queue,
-                hops,
-            }),
+            }) => {
+                // A stray is counted where it came in.
+                self.core.counters.in_segs += u64::from(hops == 0);
+                Some(Inbound {
+                    frame,
+                    link,
+                    key,
+                    segment,
+                    queue,
+                    hops,
+                })
+            }
             Ok(Packet::Fragment { .. }) => {
                 self.drops.count(DropReason::Fragment);
                 None
@@ -231,6 +235,9 @@ impl<P: PacketIo> Stack<P> {
         };
         let answer = flow.tcb.poll_transmit(&mut cx);
         flow.tcb.release(&mut cx);
+        if let Some(half_open) = self.half_open.get_mut(at) {
+            half_open.entry.fold_back(&flow.tcb);
+        }
         if let Some(answer) = answer {
             self.reply(queue, &link, &inbound.key, &answer.header);
         }

@@ -108,11 +108,11 @@ counters! {
     attempt_fails,
     /// Established connections that were reset or timed out.
     established_resets,
-    /// Segments received for a connection, half-open ones and TIME-WAITs included, or a listener.
+    /// Segments received, of no connection too; not those that are malformed.
     in_segs,
     /// Segments sent, retransmissions included.
     out_segs,
-    /// Segments retransmitted.
+    /// Segments retransmitted, SYNs and SYN-ACKs too.
     retrans_segs,
     /// Resets sent.
     out_rsts,

@@ -79,7 +79,6 @@ impl Tcb {
         cx: &mut Context<'_>,
         segment: &Segment<'a>,
     ) -> Arrival<'a> {
-        cx.core.counters.in_segs += 1;
         match self.state {
             State::Closed | State::Listen | State::TimeWait => Arrival::default(),
             State::SynSent => self.handle_in_syn_sent(cx, segment),

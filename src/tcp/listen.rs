@@ -28,6 +28,8 @@ pub struct Listener {
 pub struct SynEntry {
     /// When the SYN-ACK is due again.
     pub deadline: Instant,
+    /// When its connection, for as long as it was one, last sent a challenge ACK.
+    challenged_at: Instant,
     irs: Seq,
     iss: Seq,
     tsval: u32,
@@ -77,7 +79,6 @@ impl Listener {
         beyond: Option<Seq>,
     ) -> Option<SynEntry> {
         let header = &segment.header;
-        cx.core.counters.in_segs += 1;
         let fast_open = self.judge_fast_open(cx, key, segment);
         if fast_open & TAKES_TEXT == 0 && self.half_open >= cx.core.config.syn_queue {
             cx.core.counters.listen_overflows += 1;
@@ -90,6 +91,7 @@ impl Listener {
         self.half_open += usize::from(fast_open & TAKES_TEXT == 0);
         Some(SynEntry {
             deadline: cx.now + INITIAL_RTO,
+            challenged_at: Instant::ZERO,
             irs: Seq(header.seq),
             iss,
             tsval: options.timestamps.map_or(0, |timestamps| timestamps.tsval),
@@ -172,29 +174,36 @@ impl SynEntry {
     ) -> SynVerdict {
         let flags = segment.header.flags;
         if flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST) {
-            cx.core.counters.in_segs += 1;
             if Seq(segment.header.seq) == self.irs {
                 // The peer has not seen our SYN-ACK.
-                self.flags |= SENT_AGAIN;
-                return SynVerdict::SynAckAgain;
+                return self.syn_ack_again(cx);
             }
             // A SYN with another number is another attempt, which must wait for this one to end
             // (RFC 5961 section 4.2). A peer that has forgotten the first resets it when it sees
             // our SYN-ACK.
             cx.core.counters.syn_challenged += 1;
-            return if cx.core.may_challenge(cx.now) {
-                self.flags |= SENT_AGAIN;
-                SynVerdict::SynAckAgain
-            } else {
-                SynVerdict::Stays
+            return match cx.core.may_challenge(cx.now) {
+                true => self.syn_ack_again(cx),
+                false => SynVerdict::Stays,
             };
         }
         if flags.contains(Flags::RST) && Seq(segment.header.seq) == self.irs + 1 {
-            cx.core.counters.in_segs += 1;
             cx.core.counters.attempt_fails += 1;
             return SynVerdict::Gone;
         }
         SynVerdict::Opens(self.to_tcb(cx, key))
+    }
+
+    fn syn_ack_again(&mut self, cx: &mut Context<'_>) -> SynVerdict {
+        self.flags |= SENT_AGAIN;
+        cx.core.counters.syn_ack_retransmits += 1;
+        cx.core.counters.retrans_segs += 1;
+        SynVerdict::SynAckAgain
+    }
+
+    /// Its connection is still in SYN-RECEIVED and is given up for the entry again.
+    pub fn fold_back(&mut self, tcb: &Tcb) {
+        self.challenged_at = tcb.challenged_at;
     }
 
     /// The SYN-ACK.
@@ -287,6 +296,7 @@ impl SynEntry {
             }),
             ..Options::default()
         };
+        tcb.challenged_at = self.challenged_at;
         tcb.negotiate(config, &options, cx.now);
         tcb.start_receiving(cx, self.irs);
         tcb.snd.nxt = self.iss + 1;

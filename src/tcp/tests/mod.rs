@@ -19,11 +19,13 @@ mod reset;
 mod retransmission;
 mod sack;
 mod sack_recovery;
+mod sequence_wrap;
 mod setup;
 mod simulator;
 mod text;
 mod time_wait;
 mod timestamps;
+mod urgent;
 mod window;
 
 use std::collections::VecDeque;

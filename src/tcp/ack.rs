@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::input::{Events, segment_length};
+use super::loss::News;
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{CloseReason, FinState, Tcb};
@@ -25,24 +26,24 @@ impl Tcb {
             self.challenge(cx);
             return false;
         }
-        let is_duplicate = self.is_duplicate_ack(segment, ack);
-        let flight_size = self.flight_size();
-        self.take_window(header, ack);
-        let acked = if ack.after(self.snd.una) {
-            self.handle_new_ack(cx, header, ack, events)
-        } else {
-            0
+        let mut news = News {
+            is_duplicate: self.is_duplicate_ack(segment, ack),
+            flight_size: self.flight_size(),
+            sacked: self.send.sacked(),
+            ..News::default()
         };
+        self.take_window(header, ack);
+        if ack.after(self.snd.una) {
+            self.handle_new_ack(cx, header, ack, &mut news, events);
+        }
         if self.state == State::Closed {
             return false;
         }
         if self.sack {
-            let is_duplicate = self.take_sack_blocks(cx, header);
-            self.recover_by_sack(cx, is_duplicate, acked, flight_size);
-        } else if acked > 0 {
-            self.recover(cx, acked, flight_size);
-        } else if is_duplicate {
-            self.handle_duplicate_ack(cx);
+            news.is_duplicate = self.take_sack_blocks(cx, header, &mut news.newest);
+        }
+        if news.acked > 0 || news.is_duplicate {
+            self.recover(cx, &news);
         }
         true
     }
@@ -79,26 +80,50 @@ impl Tcb {
         }
     }
 
-    /// Something new is acknowledged. Returns how much.
-    pub(super) fn handle_new_ack(
+    /// The acknowledgment of our SYN covers text that went with it (RFC 7413).
+    pub(super) fn handle_ack_of_early_text(
+        &mut self,
+        cx: &mut Context<'_>,
+        header: &Header,
+        events: &mut Events,
+    ) {
+        let ack = Seq(header.ack);
+        if !ack.after(self.snd.una) {
+            return;
+        }
+        let mut news = News {
+            flight_size: self.flight_size(),
+            ..News::default()
+        };
+        self.handle_new_ack(cx, header, ack, &mut news, events);
+        self.recover(cx, &news);
+    }
+
+    /// Something new is acknowledged.
+    fn handle_new_ack(
         &mut self,
         cx: &mut Context<'_>,
         header: &Header,
         ack: Seq,
+        news: &mut News,
         events: &mut Events,
-    ) -> u32 {
-        let acked = ack.since(self.snd.una);
+    ) {
+        news.acked = ack.since(self.snd.una);
         // The FIN has a sequence number, but no segment in the queue.
         let fin_acked = self.fin != FinState::None && ack.after(self.snd.end);
         let removed = self
             .send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack);
+        news.newest = removed.newest;
         self.snd.una = ack;
         // What was sent once may have waited at the peer for what was sent twice.
-        if removed.retransmitted {
-            self.measure_by_timestamp(cx, header);
-        } else if let Some(sent_at) = removed.sent_at {
-            self.rtt.on_measurement(cx.now.saturating_since(sent_at));
+        news.rtt = if removed.retransmitted {
+            self.rtt_by_timestamp(cx, header)
+        } else {
+            removed.sent_at.map(|at| cx.now.saturating_since(at))
+        };
+        if let Some(rtt) = news.rtt {
+            self.rtt.on_measurement(cx.now, rtt);
         }
         self.rtt.on_progress();
         self.restart_retransmission_timer(cx);
@@ -110,7 +135,6 @@ impl Tcb {
             self.fin = FinState::Sent;
             self.handle_ack_of_fin(cx, events);
         }
-        acked
     }
 
     /// RFC 6298 rules 5.2 and 5.3.
@@ -125,16 +149,12 @@ impl Tcb {
 
     /// RTTM (RFC 7323 section 4.1) for what Karn's algorithm excludes: the echo tells which
     /// transmission is acknowledged, if only to the millisecond.
-    pub(super) fn measure_by_timestamp(&mut self, cx: &Context<'_>, header: &Header) {
-        let (Some(state), Some(timestamps)) = (self.timestamps, header.options.timestamps) else {
-            return;
-        };
+    pub(super) fn rtt_by_timestamp(&self, cx: &Context<'_>, header: &Header) -> Option<Duration> {
+        let (state, timestamps) = (self.timestamps?, header.options.timestamps?);
         let elapsed = state.tsval(cx.now).wrapping_sub(timestamps.tsecr);
         // An echo from the future, or from before our last reboot, is a lie.
-        if timestamps.tsecr != 0 && elapsed < 1 << 24 {
-            self.rtt
-                .on_measurement(Duration::from_millis(u64::from(elapsed)));
-        }
+        let is_credible = timestamps.tsecr != 0 && elapsed < 1 << 24;
+        is_credible.then(|| Duration::from_millis(u64::from(elapsed)))
     }
 
     fn handle_ack_of_fin(&mut self, cx: &mut Context<'_>, events: &mut Events) {

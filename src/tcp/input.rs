@@ -123,9 +123,7 @@ impl Tcb {
         self.pending.ack = AckDue::Now;
         self.establish(cx, header);
         let mut arrival = Arrival::of(Events::OPENED);
-        if ack.after(self.snd.una) {
-            self.handle_new_ack(cx, header, ack, &mut arrival.events);
-        }
+        self.handle_ack_of_early_text(cx, header, &mut arrival.events);
         let after_syn = Seq(header.seq) + 1;
         self.handle_text_part(cx, after_syn, segment.payload, header.flags, &mut arrival);
         arrival
@@ -243,11 +241,13 @@ impl Tcb {
 
     /// The handshake's round trip: by our timestamp's echo, or by the time of the only SYN.
     fn measure_handshake(&mut self, cx: &Context<'_>, header: &Header, retransmitted: bool) {
-        if retransmitted || self.sent_at == Instant::FAR_FUTURE {
-            self.measure_by_timestamp(cx, header);
-        } else if self.sent_at > Instant::ZERO {
-            self.rtt
-                .on_measurement(cx.now.saturating_since(self.sent_at));
+        let rtt = if retransmitted || self.sent_at == Instant::FAR_FUTURE {
+            self.rtt_by_timestamp(cx, header)
+        } else {
+            (self.sent_at > Instant::ZERO).then(|| cx.now.saturating_since(self.sent_at))
+        };
+        if let Some(rtt) = rtt {
+            self.rtt.on_measurement(cx.now, rtt);
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `fast_open` | RFC 7413: text on the SYN |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
+//! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
 //! | `time_wait` | 2MSL in 64 bytes |
 
 mod ack;
@@ -31,6 +32,7 @@ mod isn;
 mod listen;
 mod loss;
 mod output;
+mod pacing;
 mod rate;
 mod receive_queue;
 mod reply;

@@ -4,6 +4,7 @@ use super::buffers::BufferId;
 use super::context::Context;
 use super::duplicate_acks::Cause;
 use super::input::Events;
+use super::loss::Phase;
 use super::sack;
 use super::seq::Seq;
 use super::state::State;
@@ -39,6 +40,7 @@ pub struct Payload {
 impl Tcb {
     /// Whatever timer is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) -> Events {
+        self.release_paced(cx.now);
         if self.timers.expired(Timer::DelayedAck, cx.now) && self.pending.ack == AckDue::Delayed {
             self.pending.ack = AckDue::Now;
         }
@@ -228,11 +230,12 @@ impl SegmentBuilder<'_, '_> {
     /// The first segment of text, which goes with the SYN (RFC 7413 section 4.2.2).
     fn text_on_syn(&mut self) -> Option<Payload> {
         let tcb = &mut *self.tcb;
-        let segments = &mut self.cx.core.segments;
-        let unsent = tcb.send.first_unsent(segments)?;
-        let (buffer, len) = (unsent.buffer.id(), unsent.len);
-        tcb.snd.nxt = tcb.snd.nxt.max(unsent.end());
-        tcb.send.mark_sent(segments, self.cx.now);
+        let unsent = tcb.send.first_unsent(&self.cx.core.segments)?;
+        let (buffer, len, end) = (unsent.buffer.id(), unsent.len, unsent.end());
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        tcb.send
+            .mark_sent(&mut self.cx.core.segments, self.cx.now, departure);
+        tcb.snd.nxt = tcb.snd.nxt.max(end);
         Some(Payload {
             buffer,
             skip: 0,
@@ -245,10 +248,7 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let was_deferred = std::mem::take(&mut tcb.pending.deferred);
         let segments = &mut self.cx.core.segments;
-        let Some(lost) = tcb.send.first_lost(segments) else {
-            tcb.pending.fast_retransmit = false;
-            return None;
-        };
+        let lost = tcb.send.first_lost(segments)?;
         let (seq, len, end) = (lost.seq, lost.len, lost.end());
         let payload = Payload {
             buffer: lost.buffer.id(),
@@ -256,7 +256,10 @@ impl SegmentBuilder<'_, '_> {
             len,
         };
         let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
-        if !fits && !tcb.pending.fast_retransmit {
+        // Without SACK, a third duplicate and each partial acknowledgment send the first segment
+        // at once (RFC 5681 section 3.2 step 3, RFC 6582 section 3.2 step 3).
+        let is_urgent = !tcb.sack && tcb.recovery.phase() == Phase::Recovery && seq == tcb.snd.una;
+        if !(is_urgent || fits && tcb.pacing_allows(self.cx.now)) {
             return None;
         }
         if !self.cx.buffers.is_idle(payload.buffer) {
@@ -265,8 +268,10 @@ impl SegmentBuilder<'_, '_> {
             tcb.pending.deferred = true;
             return None;
         }
-        tcb.pending.fast_retransmit = false;
-        tcb.send.mark_retransmitted(segments, self.cx.now);
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        tcb.send
+            .mark_retransmitted(segments, self.cx.now, departure);
+        tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         self.cx.core.counters.retrans_segs += 1;
         let fin = end == tcb.snd.end && self.fin_was_sent();
@@ -285,14 +290,20 @@ impl SegmentBuilder<'_, '_> {
             .first_unsent(&self.cx.core.segments)
             .map(|s| (s.seq, s.len))
         else {
+            self.tcb.note_app_limited();
             return self.fin_alone();
         };
         self.restart_after_idle();
         let len = self.sendable(seq, len)?;
+        if !self.tcb.pacing_allows(self.cx.now) {
+            return None;
+        }
         let tcb = &mut *self.tcb;
         let buffer = tcb.send.first_unsent(&self.cx.core.segments)?.buffer.id();
         let is_last = tcb.send.is_last_unsent();
-        tcb.send.mark_sent(&mut self.cx.core.segments, self.cx.now);
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        tcb.send
+            .mark_sent(&mut self.cx.core.segments, self.cx.now, departure);
         tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
         tcb.sent_at = self.cx.now;
         tcb.pending.sws_override = false;
@@ -331,13 +342,9 @@ impl SegmentBuilder<'_, '_> {
             len = at;
         }
         let pipe = tcb.pipe();
-        // With SACK, `pipe` itself tells what has left the network.
-        let beyond = if tcb.sack {
-            0
-        } else {
-            tcb.recovery.limited_transmit() * u32::from(tcb.smss)
-        };
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd().saturating_add(beyond) {
+        // What has left the network lets new text go before it is said to be lost: that is limited
+        // transmit (RFC 3042).
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;
@@ -410,7 +417,7 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let idle = self.cx.now.saturating_since(tcb.sent_at);
         if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
-            tcb.controller.on_idle(self.cx.now, idle);
+            tcb.controller.on_idle(self.cx.now, idle, tcb.rtt.rto());
         }
     }
 

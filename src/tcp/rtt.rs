@@ -1,6 +1,6 @@
 //! The retransmission timeout (RFC 6298).
 
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// RFC 6298 rule 2.1: the RTO before any round trip has been measured.
 pub(super) const INITIAL_RTO: Duration = Duration::from_secs(1);
@@ -10,6 +10,8 @@ pub(super) const INITIAL_RTO: Duration = Duration::from_secs(1);
 pub(super) const RTO_MARGIN: Duration = Duration::from_millis(200);
 /// RFC 6298 rule 2.5: at least 60 seconds.
 pub(super) const MAX_RTO: Duration = Duration::from_secs(60);
+/// How long the least round trip counts: a path may change.
+const MIN_RTT_LIFETIME_MS: u32 = 10_000;
 
 /// Smoothed round-trip time and the RTO made from it. Microseconds in `u32` reach 71 minutes.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,9 @@ pub(super) struct RttEstimator {
     srtt_us: u32,
     rttvar_us: u32,
     rto_us: u32,
+    /// The least round trip of the last [`MIN_RTT_LIFETIME_MS`], and when it was measured.
+    min_rtt_us: u32,
+    min_rtt_at_ms: u32,
     /// The RTO in force is `rto << backoff`, until a round trip is measured again.
     backoff: u8,
     /// Consecutive expirations without an acknowledgment of anything new.
@@ -29,6 +34,8 @@ impl Default for RttEstimator {
             srtt_us: 0,
             rttvar_us: 0,
             rto_us: INITIAL_RTO.as_micros() as u32,
+            min_rtt_us: 0,
+            min_rtt_at_ms: 0,
             backoff: 0,
             expirations: 0,
         }
@@ -37,8 +44,13 @@ impl Default for RttEstimator {
 
 impl RttEstimator {
     /// A round trip of a segment that was sent once (Karn's algorithm is the caller's).
-    pub(super) fn on_measurement(&mut self, rtt: Duration) {
+    pub(super) fn on_measurement(&mut self, now: Instant, rtt: Duration) {
         let r = rtt.as_micros().clamp(1, u64::from(u32::MAX / 16)) as u32;
+        let now_ms = now.as_millis() as u32;
+        let is_old = now_ms.wrapping_sub(self.min_rtt_at_ms) > MIN_RTT_LIFETIME_MS;
+        if self.min_rtt_us == 0 || r <= self.min_rtt_us || is_old {
+            (self.min_rtt_us, self.min_rtt_at_ms) = (r, now_ms);
+        }
         if self.srtt_us == 0 {
             // Rule 2.2.
             self.srtt_us = r;
@@ -103,6 +115,11 @@ impl RttEstimator {
         (self.srtt_us != 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))
     }
 
+    /// The least round trip of the last ten seconds; `None` before the first measurement.
+    pub(super) fn min_rtt(&self) -> Option<Duration> {
+        (self.min_rtt_us != 0).then(|| Duration::from_micros(u64::from(self.min_rtt_us)))
+    }
+
     /// The round-trip time's variation.
     pub(super) fn rttvar(&self) -> Duration {
         Duration::from_micros(u64::from(self.rttvar_us))
@@ -113,11 +130,13 @@ impl RttEstimator {
 mod tests {
     use super::*;
 
+    const NOW: Instant = Instant::from_millis(1_000);
+
     #[test]
     fn the_first_measurement_sets_rto_to_three_times_itself() {
         let mut rtt = RttEstimator::default();
         assert_eq!((rtt.rto(), rtt.srtt()), (INITIAL_RTO, None));
-        rtt.on_measurement(Duration::from_millis(100));
+        rtt.on_measurement(NOW, Duration::from_millis(100));
         assert_eq!(rtt.srtt(), Some(Duration::from_millis(100)));
         assert_eq!(rtt.rttvar(), Duration::from_millis(50));
         assert_eq!(rtt.rto(), Duration::from_millis(300));
@@ -127,7 +146,7 @@ mod tests {
     fn a_steady_path_leaves_room_for_a_delayed_ack() {
         let mut rtt = RttEstimator::default();
         for _ in 0..200 {
-            rtt.on_measurement(Duration::from_secs(1));
+            rtt.on_measurement(NOW, Duration::from_secs(1));
         }
         assert_eq!(rtt.rto(), Duration::from_millis(1_200));
     }
@@ -135,7 +154,7 @@ mod tests {
     #[test]
     fn rto_is_bounded_below_and_above_and_doubles() {
         let mut rtt = RttEstimator::default();
-        rtt.on_measurement(Duration::from_micros(20));
+        rtt.on_measurement(NOW, Duration::from_micros(20));
         assert_eq!(rtt.rto(), RTO_MARGIN);
         rtt.on_timeout();
         assert_eq!(rtt.rto(), RTO_MARGIN * 2);
@@ -145,9 +164,9 @@ mod tests {
         assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, u8::MAX));
         rtt.on_progress();
         assert_eq!((rtt.rto(), rtt.expirations()), (MAX_RTO, 0));
-        rtt.on_measurement(Duration::from_micros(20));
+        rtt.on_measurement(NOW, Duration::from_micros(20));
         assert_eq!(rtt.rto(), RTO_MARGIN);
-        rtt.on_measurement(Duration::MAX);
+        rtt.on_measurement(NOW, Duration::MAX);
         assert_eq!(rtt.rto(), MAX_RTO);
     }
 
@@ -157,5 +176,22 @@ mod tests {
         rtt.on_timeout();
         rtt.on_handshake_retransmitted();
         assert_eq!(rtt.rto(), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn the_least_round_trip_is_forgotten_after_ten_seconds() {
+        let mut rtt = RttEstimator::default();
+        assert_eq!(rtt.min_rtt(), None);
+        let millis = Duration::from_millis;
+        for (at, measured, least) in [
+            (0, 20, 20),
+            (1_000, 30, 20),
+            (2_000, 10, 10),
+            (12_000, 40, 10),
+            (12_001, 40, 40),
+        ] {
+            rtt.on_measurement(NOW + millis(at), millis(measured));
+            assert_eq!(rtt.min_rtt(), Some(millis(least)));
+        }
     }
 }

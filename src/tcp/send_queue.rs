@@ -12,6 +12,7 @@ use arrayvec::ArrayVec;
 use slab::Slab;
 
 use super::buffers::{Buffer, Buffers};
+use super::rate::{Departure, Newest};
 use super::seq::Seq;
 use crate::time::Instant;
 
@@ -34,6 +35,8 @@ pub(super) struct SendSegment {
     pub(super) retransmitted: bool,
     /// When it was last sent.
     pub(super) sent_at: Instant,
+    /// What its acknowledgment will tell of the delivery rate.
+    departure: Departure,
     next: u32,
 }
 
@@ -54,6 +57,8 @@ pub(super) struct SendQueue {
     retransmit: u32,
     /// Octets marked lost and not yet sent again.
     lost: u32,
+    /// All octets that were ever marked lost, modulo 2^32.
+    marked_lost: u32,
     /// Octets that the peer says it has beyond SND.UNA.
     sacked: u32,
     segments: u16,
@@ -69,6 +74,8 @@ pub(super) struct Acked {
     pub(super) sent_at: Option<Instant>,
     /// Whether a retransmitted segment is among them.
     pub(super) retransmitted: bool,
+    /// The newest of those that the peer was not known to have.
+    pub(super) newest: Newest,
 }
 
 impl Default for SendQueue {
@@ -79,6 +86,7 @@ impl Default for SendQueue {
             unsent: NONE,
             retransmit: NONE,
             lost: 0,
+            marked_lost: 0,
             sacked: 0,
             segments: 0,
         }
@@ -98,6 +106,11 @@ impl SendQueue {
     /// Octets marked lost and not sent again.
     pub(super) fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// All octets that were ever marked lost, modulo 2^32.
+    pub(super) fn marked_lost(&self) -> u32 {
+        self.marked_lost
     }
 
     /// Octets that the peer says it has beyond SND.UNA.
@@ -217,17 +230,29 @@ impl SendQueue {
     }
 
     /// The first unsent segment is sent now.
-    pub(super) fn mark_sent(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_sent(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         if let Some(segment) = arena.get_mut(self.unsent as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             self.unsent = segment.next;
         }
     }
 
     /// The first lost segment is sent again now.
-    pub(super) fn mark_retransmitted(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_retransmitted(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         if let Some(segment) = arena.get_mut(self.retransmit as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             segment.retransmitted = true;
             segment.lost = false;
             self.lost -= u32::from(segment.len);
@@ -248,6 +273,7 @@ impl SendQueue {
         }
         segment.lost = true;
         self.lost += u32::from(segment.len);
+        self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
         self.retransmit = self.head;
         true
     }
@@ -258,6 +284,7 @@ impl SendQueue {
         &mut self,
         arena: &mut Slab<SendSegment>,
         blocks: &SackBlocks,
+        newest: &mut Newest,
     ) -> u32 {
         let before = self.sacked;
         let mut index = if blocks.is_empty() {
@@ -274,6 +301,7 @@ impl SendQueue {
                 |&(left, right): &(Seq, Seq)| left.at_or_before(start) && right.at_or_after(end);
             if !segment.sacked && blocks.iter().any(covers) {
                 segment.sacked = true;
+                newest.take(segment.departure, segment.sent_at);
                 self.sacked += u32::from(segment.len);
                 if std::mem::take(&mut segment.lost) {
                     self.lost -= u32::from(segment.len);
@@ -299,6 +327,7 @@ impl SendQueue {
             } else if !segment.lost && !segment.retransmitted {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }
@@ -327,6 +356,7 @@ impl SendQueue {
             if !segment.lost && !segment.sacked {
                 segment.lost = true;
                 self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
             }
             index = segment.next;
         }
@@ -358,6 +388,9 @@ impl SendQueue {
             if segment.end().after(una) {
                 self.acknowledge_part(arena, una);
                 break;
+            }
+            if !segment.sacked {
+                acked.newest.take(segment.departure, segment.sent_at);
             }
             acked.retransmitted |= segment.retransmitted;
             acked.sent_at = (!segment.retransmitted).then_some(segment.sent_at);
@@ -454,6 +487,7 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         sacked: false,
         retransmitted: false,
         sent_at: Instant::ZERO,
+        departure: Departure::default(),
         next,
     };
     // At most one segment per buffer, and buffers are numbered by u32.

@@ -7,6 +7,7 @@ use super::context::{Context, Core};
 use super::duplicate_acks::CausesId;
 use super::fast_open::EarlyId;
 use super::loss::Recovery;
+use super::pacing::Bulk;
 use super::receive_queue::QueueId;
 use super::rtt::RttEstimator;
 use super::send_queue::SendQueue;
@@ -119,8 +120,6 @@ pub(super) struct Pending {
     pub(super) reset: bool,
     /// A zero-window or keepalive probe.
     pub(super) probe: bool,
-    /// The first lost segment goes out whatever the congestion window says.
-    pub(super) fast_retransmit: bool,
     /// The persist timer overrides the sender's SWS avoidance.
     pub(super) sws_override: bool,
     /// A retransmission waits for its buffer.
@@ -182,6 +181,8 @@ pub struct Tcb {
     pub(super) rtt: RttEstimator,
     pub(super) recovery: Recovery,
     pub(super) controller: AnyController,
+    /// Made when a window is first filled.
+    pub(super) bulk: Option<Box<Bulk>>,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
     /// When it last sent a challenge ACK.
@@ -231,7 +232,6 @@ impl Tcb {
                 syn: false,
                 reset: false,
                 probe: false,
-                fast_retransmit: false,
                 sws_override: false,
                 deferred: false,
             },
@@ -248,7 +248,8 @@ impl Tcb {
             timers: Timers::default(),
             rtt: RttEstimator::default(),
             recovery: Recovery::new(iss),
-            controller: AnyController::new(config.congestion, smss),
+            controller: AnyController::new(config.congestion, smss, iss.0),
+            bulk: None,
             sent_at: Instant::ZERO,
             challenged_at: Instant::ZERO,
             causes: None,
@@ -298,7 +299,8 @@ impl Tcb {
 
     /// The least deadline, for the wheel.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next().map(|(_, deadline)| deadline)
+        let timer = self.timers.next().map(|(_, deadline)| deadline);
+        [timer, self.pacing_release()].into_iter().flatten().min()
     }
 
     /// Octets received in order that the application has not consumed.
@@ -347,13 +349,14 @@ impl Tcb {
         }
     }
 
-    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has: what is believed
-    /// to be in the network (RFC 6675 section 4).
+    /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has, or as good as
+    /// says without SACK: what is believed to be in the network (RFC 6675 section 4).
     pub(super) fn pipe(&self) -> u32 {
         let fin_is_lost = self.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
         self.flight_size()
             .saturating_sub(self.send.lost())
             .saturating_sub(self.send.sacked())
+            .saturating_sub(self.recovery.departed())
             .saturating_sub(u32::from(fin_is_lost))
     }
 

@@ -11,6 +11,7 @@ mod bad_input;
 mod fast_open;
 mod hostile;
 mod http;
+mod interop;
 mod lifecycle;
 mod queues;
 mod relay;

@@ -3,8 +3,9 @@
 //!
 //! The scoreboard is the send queue itself: each segment knows whether the peer has it.
 
-use super::newreno::DUPLICATE_THRESHOLD;
+use super::{DUPLICATE_THRESHOLD, News};
 use crate::tcp::context::Context;
+use crate::tcp::rate::Newest;
 use crate::tcp::seq::Seq;
 use crate::tcp::tcb::Tcb;
 use crate::wire::tcp::Header;
@@ -15,6 +16,7 @@ impl Tcb {
         &mut self,
         cx: &mut Context<'_>,
         header: &Header,
+        newest: &mut Newest,
     ) -> bool {
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let is_credible = |left: Seq, right: Seq| {
@@ -29,49 +31,26 @@ impl Tcb {
         let credible = blocks
             .filter(|&(left, right)| is_credible(left, right))
             .collect();
-        self.send.mark_sacked(&mut cx.core.segments, &credible) > 0
+        self.send
+            .mark_sacked(&mut cx.core.segments, &credible, newest)
+            > 0
     }
 
-    /// RFC 6675 section 5, for an acknowledgment whose blocks have been taken.
-    pub(in crate::tcp) fn recover_by_sack(
-        &mut self,
-        cx: &mut Context<'_>,
-        is_duplicate: bool,
-        acked: u32,
-        flight_size: u32,
-    ) {
-        let recovery = &mut self.recovery;
-        if acked > 0 {
-            recovery.duplicates = 0;
-        } else if is_duplicate {
-            recovery.duplicates = recovery.duplicates.saturating_add(1);
-        }
-        if recovery.in_fast_recovery {
-            return self.go_on_by_sack(cx, acked);
-        }
-        if acked > 0 {
-            self.tell_controller(cx, acked, flight_size);
-        }
+    /// RFC 6675 section 5 steps 2 to 4, outside of recovery.
+    pub(super) fn detect_loss_by_sack(&mut self, cx: &mut Context<'_>) -> bool {
         let duplicates = self.recovery.duplicates;
         if duplicates == 0 || !self.snd.una.after(self.recovery.recover) {
-            return;
+            return false;
         }
         let segments = &mut cx.core.segments;
-        let lost = self.send.mark_lost_by_sack(segments, self.smss)
-            || (duplicates >= DUPLICATE_THRESHOLD && self.send.mark_head_lost(segments));
-        if lost {
-            self.enter_recovery(cx);
-        }
+        self.send.mark_lost_by_sack(segments, self.smss)
+            || (duplicates >= DUPLICATE_THRESHOLD && self.send.mark_head_lost(segments))
     }
 
-    fn go_on_by_sack(&mut self, cx: &mut Context<'_>, acked: u32) {
-        if self.snd.una.after(self.recovery.recover) {
-            self.recovery.in_fast_recovery = false;
-            return;
-        }
+    pub(super) fn go_on_by_sack(&mut self, cx: &mut Context<'_>, news: &News) {
         let segments = &mut cx.core.segments;
         self.send.mark_lost_by_sack(segments, self.smss);
-        if acked > 0 && !self.send.head_was_retransmitted(segments) {
+        if news.acked > 0 && !self.send.head_was_retransmitted(segments) {
             // A hole behind which too little was sent for blocks to tell.
             self.send.mark_head_lost(segments);
         }

@@ -4,8 +4,10 @@
 //! what is sent count from the peer's ISS, the other two from ours. The handshake takes 0, so text
 //! starts at 1.
 
+mod blind;
 mod buffers;
 mod close;
+mod crash;
 mod delayed_ack;
 mod fast_open;
 mod handshake;
@@ -14,19 +16,30 @@ mod keepalive;
 mod listen;
 mod memory;
 mod options;
+mod paws;
+mod persist;
 mod recovery;
+mod reno;
 mod reset;
 mod retransmission;
+mod rfc2525;
+mod rto;
 mod sack;
 mod sack_recovery;
+mod sack_rules;
+mod scale;
+mod segments;
 mod sequence_wrap;
 mod setup;
 mod simulator;
+mod states;
 mod text;
 mod time_wait;
+mod time_wait_reuse;
 mod timestamps;
 mod urgent;
 mod window;
+mod wrap;
 
 use std::collections::VecDeque;
 
@@ -373,6 +386,11 @@ impl Host {
     fn happened(&mut self, events: Events) {
         assert!(self.events.contains(events), "{:?}", self.events);
         self.events = Events::NONE;
+    }
+
+    /// Whether it is in fast recovery.
+    fn in_recovery(&self) -> bool {
+        self.tcb.recovery.phase() == loss::Phase::Recovery
     }
 
     /// Octets of text that are out and not acknowledged; a FIN counts.

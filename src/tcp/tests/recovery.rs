@@ -1,6 +1,7 @@
 //! Fast retransmit, fast recovery and the congestion window (RFC 5681, RFC 6582).
 
 use super::*;
+use crate::tcp::loss::Phase;
 
 const TEXT: usize = 10_000;
 
@@ -30,8 +31,8 @@ fn the_third_duplicate_retransmits_the_first_segment() {
     recv!(t, ACK);
     sent!(t, [seg(&text, 0)]);
     assert_eq!(t.counters().fast_retransmits, 1);
-    let info = t.tcb.info(&t.core, t.now);
-    assert_eq!((info.cwnd, info.ssthresh), (8_000, Some(5_000)));
+    assert_eq!(t.tcb.info(&t.core, t.now).ssthresh, Some(5_000));
+    assert_eq!(t.tcb.pipe(), 7_000, "three have left, one has come back");
 }
 
 /// RFC 3042: the first two duplicates let a new segment go each, beyond the congestion window, and
@@ -48,8 +49,8 @@ fn the_first_two_duplicates_let_new_segments_go() {
     }
     recv!(t, ACK);
     sent!(t, [seg(&text, 0)]);
-    let info = t.tcb.info(&t.core, t.now);
-    assert_eq!((info.cwnd, info.ssthresh), (8_000, Some(5_000)));
+    assert_eq!(t.tcb.info(&t.core, t.now).ssthresh, Some(5_000));
+    assert_eq!(t.tcb.pipe(), 9_000);
 }
 
 #[test]
@@ -93,8 +94,9 @@ fn without_anything_in_flight_there_are_no_duplicates() {
     assert_eq!(t.tcb.info(&t.core, t.now).ssthresh, None);
 }
 
+/// RFC 6937: half of what arrives may be replaced, so that the flight is halved after a round trip.
 #[test]
-fn each_duplicate_in_recovery_lets_a_new_segment_go() {
+fn every_second_duplicate_in_recovery_lets_a_new_segment_go() {
     let mut t = established();
     let text = octets(2 * TEXT);
     t.send(&text);
@@ -103,7 +105,7 @@ fn each_duplicate_in_recovery_lets_a_new_segment_go() {
         recv!(t, ACK);
     }
     sent!(t, [seg(&text, 0)]);
-    // cwnd is 5 + 3; the fourth and fifth duplicate bring it to the ten that are in flight.
+    // The third duplicate has paid for a half of the retransmission, and the fourth does for the rest.
     recv!(t, ACK);
     recv!(t, ACK);
     sent_nothing!(t);
@@ -112,8 +114,9 @@ fn each_duplicate_in_recovery_lets_a_new_segment_go() {
     // Full acknowledgment: of all that was out when recovery began.
     recv!(t, Seg { ack: 10_001, ..ACK });
     let info = t.tcb.info(&t.core, t.now);
-    assert_eq!((info.cwnd, info.ssthresh), (2_000, Some(5_000)));
-    sent!(t, [seg(&text, 11)]);
+    assert_eq!((info.cwnd, info.ssthresh), (5_000, Some(5_000)));
+    let next: Vec<Seg<'_>> = (11..15).map(|i| seg(&text, i)).collect();
+    t.expect(&next);
 }
 
 /// RFC 6582 section 3.2 step 3.
@@ -216,5 +219,5 @@ fn a_recovery_that_fails_ends_in_a_timeout() {
     advance!(t, 200 ms);
     sent!(t, [seg(&text, 0)]);
     assert_eq!(t.counters().timeouts, 1);
-    assert!(!t.tcb.recovery.is_active());
+    assert_eq!(t.tcb.recovery.phase(), Phase::Loss);
 }

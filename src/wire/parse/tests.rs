@@ -4,6 +4,7 @@ mod headers;
 mod icmp;
 mod linux;
 mod properties;
+mod segments;
 
 use super::ChecksumPolicy::Full;
 use super::*;

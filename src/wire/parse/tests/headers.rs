@@ -356,7 +356,7 @@ fn a_fast_open_option_of_illegal_length_or_without_syn_is_ignored() {
     assert_eq!(cookie(Flags::SYN, 0), Some(FastOpen::REQUEST));
     for len in 1..=18 {
         let octets: Vec<u8> = (0..len).collect();
-        let legal = len >= 4 && len <= 16 && len % 2 == 0;
+        let legal = (4..=16).contains(&len) && len % 2 == 0;
         assert_eq!(
             cookie(Flags::SYN, len),
             legal.then(|| FastOpen::new(&octets).unwrap())

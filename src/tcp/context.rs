@@ -7,7 +7,9 @@ use super::config::Config;
 use super::duplicate_acks::CausesArena;
 use super::fast_open::{CookieCache, Early};
 use super::isn::IsnGenerator;
+use super::options::OptionSets;
 use super::receive_queue::ReceiveMemory;
+use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
 use crate::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ pub struct Core {
     pub(super) fast_opens: Slab<Early>,
     pub(super) cookies: CookieCache,
     pub(super) causes: CausesArena,
+    pub(super) tuning: TuningArena,
+    pub(super) options: OptionSets,
     challenges: TokenBucket,
 }
 
@@ -38,6 +42,8 @@ impl Core {
             fast_opens: Slab::new(),
             cookies: CookieCache::default(),
             causes: CausesArena::new(),
+            tuning: TuningArena::new(),
+            options: OptionSets::new(config.options.clone()),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
         }
@@ -49,6 +55,7 @@ impl Core {
             && self.receive.is_empty()
             && self.causes.is_empty()
             && self.fast_opens.is_empty()
+            && self.tuning.is_empty()
     }
 
     /// Octets held for applications, in whole pages.
@@ -176,6 +183,13 @@ counters! {
     fast_open_active,
     /// Of those, the ones whose text was not acknowledged with them, and was sent again.
     fast_open_active_fails,
+    /// Receive windows that grew with what the application consumes.
+    receive_windows_grown,
+    /// Receive windows that would have grown but for the core's memory.
+    receive_windows_held,
+    /// Connections reset because what was written before the application closed was not acknowledged
+    /// in time.
+    orphans_given_up,
 }
 
 /// A limit of events per second.

@@ -7,7 +7,7 @@ const LEN: usize = 65_000;
 
 fn receiver(timestamps: bool) -> Host {
     let mut setup = Setup::with_options();
-    setup.config.receive_buffer = 1 << 20;
+    setup.config.options.receive_buffer = BufferLimit::Fixed(1 << 20);
     setup.config.timestamps = timestamps;
     if !timestamps {
         setup.syn.timestamps = None;

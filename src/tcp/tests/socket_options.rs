@@ -158,7 +158,7 @@ fn each_listener_has_options_of_its_own() {
         header: setup.syn(),
         payload: &[],
     };
-    let entry = listener
+    let mut entry = listener
         .handle_syn(&mut cx, &key, &segment, 1_460, None)
         .expect("room");
     let syn_ack = entry.syn_ack(&mut cx, &key);

@@ -337,18 +337,6 @@ impl SegmentBuilder<'_, '_> {
     /// How many octets of the next segment may go now.
     fn sendable(&mut self, seq: Seq, len: u16) -> Option<u16> {
         let tcb = &mut *self.tcb;
-        let mut len = len;
-        if len > tcb.smss {
-            // Written before the peer had said how much it takes.
-            let at = tcb.smss;
-            if !tcb
-                .send
-                .split_unsent(&mut self.cx.core.segments, self.cx.buffers, at)
-            {
-                return None;
-            }
-            len = at;
-        }
         let pipe = tcb.pipe();
         // What has left the network lets new text go before it is said to be lost: that is limited
         // transmit (RFC 3042).

@@ -294,8 +294,7 @@ fn only_so_many_may_be_pending_and_a_reset_one_counts_on() {
 /// A client whose cache says this of the server.
 fn connecting(core: Core, text: &[u8]) -> Host {
     let setup = Setup::default();
-    let mut t = Setup::default().connecting();
-    t.core = core;
+    let mut t = setup.clone().connecting_in(core);
     let key = setup.key();
     let queued = t.with(|tcb, cx| tcb.send_early(cx, &key, text));
     assert_eq!(queued, text.len());

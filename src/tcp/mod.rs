@@ -11,8 +11,9 @@
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
 //! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
-//! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
-//! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
+//! | `send_queue`, `segment_list`, `scoreboard` | what is not acknowledged, in which order, and what of it the peer has |
+//! | `receive_queue`, `sack` | what is not consumed, and what we say that we have of it |
+//! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 8985 and all around it, RFC 5681 |
 //! | `time_wait` | 2MSL in 64 bytes |
 
 mod ack;
@@ -34,6 +35,8 @@ mod receive_queue;
 mod reply;
 mod rtt;
 mod sack;
+mod scoreboard;
+mod segment_list;
 mod send_queue;
 pub mod seq;
 pub mod state;

@@ -67,6 +67,9 @@ impl Tcb {
                 cx.core.counters.keepalive_probes += 1;
             }
         }
+        if self.timers.expired(Timer::LossDetection, cx.now) {
+            self.handle_loss_detection_timeout(cx);
+        }
         if self.timers.expired(Timer::Retransmission, cx.now) {
             return self.handle_retransmission_timeout(cx);
         }
@@ -121,6 +124,11 @@ impl SegmentBuilder<'_, '_> {
         if let Some(cause) = self.tcb.next_duplicate_ack(self.cx.core) {
             self.cause = cause;
             return Some(self.acknowledgment());
+        }
+        if self.tcb.pending.loss_probe
+            && let Some(transmit) = self.loss_probe()
+        {
+            return Some(transmit);
         }
         if let Some(transmit) = self.retransmission() {
             return Some(transmit);
@@ -201,6 +209,9 @@ impl SegmentBuilder<'_, '_> {
     fn retransmission(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
         let was_deferred = std::mem::take(&mut tcb.pending.deferred);
+        if tcb.holds_retransmissions() {
+            return None;
+        }
         let segments = &mut self.cx.core.segments;
         let lost = tcb.send.first_lost(segments)?;
         let (seq, len, end) = (lost.seq, lost.len, lost.end());
@@ -210,9 +221,15 @@ impl SegmentBuilder<'_, '_> {
             len,
         };
         let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
-        // Without SACK, a third duplicate and each partial acknowledgment send the first segment
-        // at once (RFC 5681 section 3.2 step 3, RFC 6582 section 3.2 step 3).
-        let is_urgent = !tcb.sack && tcb.recovery.phase() == Phase::Recovery && seq == tcb.snd.una;
+        // Whatever is in flight, a timeout sends the first segment (RFC 6298 rule 5.4), and without
+        // SACK so do a third duplicate and each partial acknowledgment (RFC 5681 section 3.2 step 3,
+        // RFC 6582 section 3.2 step 3).
+        let is_urgent = seq == tcb.snd.una
+            && match tcb.recovery.phase() {
+                Phase::Loss => true,
+                Phase::Recovery => !tcb.sack,
+                Phase::Open | Phase::Disorder | Phase::Cwr => false,
+            };
         if !fits && !is_urgent {
             return None;
         }
@@ -225,6 +242,7 @@ impl SegmentBuilder<'_, '_> {
         let pipe = tcb.pipe();
         tcb.send.mark_retransmitted(segments, self.cx.now);
         tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
+        tcb.on_retransmitted(self.cx.now, seq, len);
         tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         self.cx.core.counters.retrans_segs += 1;
@@ -234,6 +252,44 @@ impl SegmentBuilder<'_, '_> {
         }
         self.arm_retransmission();
         Some(self.text_segment(seq, payload, fin))
+    }
+
+    /// TLP_send_probe() (RFC 8985 section 7.3): new text whatever the congestion window says, or
+    /// else the last segment again.
+    fn loss_probe(&mut self) -> Option<Transmit> {
+        if let Some(transmit) = self.new_text() {
+            self.tcb.on_probe_sent(self.cx, false);
+            return Some(transmit);
+        }
+        let tcb = &mut *self.tcb;
+        tcb.pending.loss_probe = false;
+        let segments = &mut self.cx.core.segments;
+        let transmit = if let Some(last) = tcb.send.latest_in_flight(segments) {
+            let (seq, len, end) = (last.seq, last.len, last.end());
+            let payload = Payload {
+                buffer: last.buffer.id(),
+                skip: last.skip,
+                len,
+            };
+            if !self.cx.buffers.is_idle(payload.buffer) {
+                // The kernel has not sent it yet: that it is not acknowledged says nothing.
+                return None;
+            }
+            let pipe = tcb.pipe();
+            tcb.send.mark_probed(segments, self.cx.now);
+            tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
+            tcb.sent_at = self.cx.now;
+            let fin = end == tcb.snd.end && self.fin_was_sent();
+            self.text_segment(seq, payload, fin)
+        } else if self.fin_was_sent() {
+            self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None)
+        } else {
+            return None;
+        };
+        self.tcb.retransmits = self.tcb.retransmits.saturating_add(1);
+        self.cx.core.counters.retrans_segs += 1;
+        self.tcb.on_probe_sent(self.cx, true);
+        Some(transmit)
     }
 
     /// The first segment that was never sent, if both windows, Nagle and SWS avoidance let it.
@@ -281,7 +337,8 @@ impl SegmentBuilder<'_, '_> {
         let pipe = tcb.pipe();
         // What has left the network lets new text go before it is said to be lost: that is limited
         // transmit (RFC 3042).
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
+        let is_probe = tcb.pending.loss_probe;
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() && !is_probe {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;
@@ -291,7 +348,7 @@ impl SegmentBuilder<'_, '_> {
             let is_small = len < tcb.smss && tcb.send.is_last_unsent();
             let waits = !tcb.nodelay && tcb.fin == FinState::None && tcb.flight_size() > 0;
             let nagle = is_small && waits;
-            return (!nagle).then_some(len);
+            return (!nagle || is_probe).then_some(len);
         }
         // RFC 9293 section 3.8.6.2.1: a part of a segment is worth sending if it is half of the
         // largest window ever offered, or when the persist timer says so.
@@ -362,6 +419,7 @@ impl SegmentBuilder<'_, '_> {
                 .timers
                 .set(Timer::Retransmission, self.cx.now + self.tcb.rtt.rto());
         }
+        self.tcb.schedule_probe_after_sending(self.cx.now);
     }
 
     fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {

@@ -130,7 +130,7 @@ impl TryFrom<String> for ServiceSpec {
 /// cores = [0, 1]
 /// mode = "auto"
 /// idle = "adaptive"
-/// congestion = "reno"
+/// congestion = "cubic"
 /// drain-timeout = "10s"
 /// max-connections = 262144
 /// client-ports = "61000-65535"

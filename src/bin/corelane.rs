@@ -78,8 +78,8 @@ struct Serve {
     /// at once [default: adaptive]
     #[arg(long, value_parser = PossibleValuesParser::new(Idle::ALL.map(Idle::name)).try_map(|word| word.parse::<Idle>()))]
     idle: Option<Idle>,
-    /// Congestion control: reno [default: reno]
-    #[arg(long, value_name = "NAME")]
+    /// Congestion control of new connections [default: cubic]
+    #[arg(long, value_parser = PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name)).try_map(|word| word.parse::<Algorithm>()))]
     congestion: Option<Algorithm>,
     /// How long connections may take to end after the first signal, before they are reset
     /// [default: 10s]

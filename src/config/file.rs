@@ -119,7 +119,7 @@ mod tests {
             ("interface = \"a\"\ninterface = \"b\"", 2, &["duplicate"]),
             ("\nmode = \"fast\"", 2, &["fast", "zero-copy"]),
             ("idle = \"lazy\"", 1, &["lazy", "interrupt"]),
-            ("congestion = \"vegas\"", 1, &["vegas", "reno"]),
+            ("congestion = \"vegas\"", 1, &["vegas", "cubic"]),
             ("drain-timeout = \"soon\"", 1, &["soon"]),
             ("client-ports = \"80\"", 1, &["80", "61000-65535"]),
             ("drain-timeout = 10", 1, &["drain-timeout"]),

@@ -3,6 +3,7 @@
 
 use super::buffers::{BufferId, Buffers};
 use super::config::Keepalive;
+use super::congestion::Algorithm;
 use super::context::{Context, Core};
 use super::receive_queue::Readable;
 use super::state::{Event, State};
@@ -13,6 +14,11 @@ impl Tcb {
     /// Switches Nagle's algorithm (RFC 9293 section 3.7.4) off or on.
     pub fn set_nodelay(&mut self, nodelay: bool) {
         self.nodelay = nodelay;
+    }
+
+    /// Changes the congestion control; the window stays.
+    pub fn set_congestion(&mut self, algorithm: Algorithm) {
+        self.controller.change(algorithm, self.snd.iss.0);
     }
 
     /// Switches keepalive probes on or off for this connection.

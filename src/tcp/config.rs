@@ -36,6 +36,8 @@ pub struct Config {
     pub send_buffers: u16,
     /// Congestion control of new connections.
     pub congestion: Algorithm,
+    /// Whether segments leave at a measured pace instead of a window at once. BBR always does.
+    pub pacing: bool,
     /// How long an acknowledgment may wait for company (RFC 9293 section 3.8.6.3: below 0.5 s).
     pub delayed_ack: Duration,
     /// 2MSL: how long TIME-WAIT lasts.
@@ -70,7 +72,8 @@ impl Default for Config {
             receive_buffer: 512 * 1024,
             receive_memory: 64 * 1024 * 1024,
             send_buffers: 256,
-            congestion: Algorithm::Reno,
+            congestion: Algorithm::default(),
+            pacing: true,
             delayed_ack: Duration::from_millis(40),
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),

@@ -9,11 +9,12 @@
 //! | `seq`, `state` | sequence arithmetic; the state machine as data |
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
-//! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
+//! | `output`, `retransmit`, `duplicate_acks`, `dsack` | everything that a connection sends; what each duplicate ACK says |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `segment_list`, `scoreboard` | what is not acknowledged, in which order, and what of it the peer has |
 //! | `receive_queue`, `sack` | what is not consumed, and what we say that we have of it |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 8985 and all around it, RFC 5681 |
+//! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
 //! | `time_wait` | 2MSL in 64 bytes |
 
 mod ack;
@@ -23,6 +24,7 @@ mod config;
 pub mod congestion;
 mod connect;
 mod context;
+mod dsack;
 mod duplicate_acks;
 mod info;
 mod input;
@@ -30,9 +32,11 @@ mod isn;
 mod listen;
 mod loss;
 mod output;
+mod pacing;
 mod rate;
 mod receive_queue;
 mod reply;
+mod retransmit;
 mod rtt;
 mod sack;
 mod scoreboard;

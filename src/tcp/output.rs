@@ -4,7 +4,6 @@ use super::buffers::BufferId;
 use super::context::Context;
 use super::duplicate_acks::Cause;
 use super::input::Events;
-use super::loss::Phase;
 use super::sack;
 use super::seq::Seq;
 use super::state::State;
@@ -39,6 +38,7 @@ pub struct Payload {
 impl Tcb {
     /// Whatever timer is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) -> Events {
+        self.release_paced(cx.now);
         if self.timers.expired(Timer::DelayedAck, cx.now) && self.pending.ack == AckDue::Delayed {
             self.pending.ack = AckDue::Now;
         }
@@ -104,9 +104,9 @@ impl Tcb {
 }
 
 /// Builds one segment.
-struct SegmentBuilder<'a, 'b> {
-    tcb: &'a mut Tcb,
-    cx: &'a mut Context<'b>,
+pub(super) struct SegmentBuilder<'a, 'b> {
+    pub(super) tcb: &'a mut Tcb,
+    pub(super) cx: &'a mut Context<'b>,
     /// What its SACK blocks speak of first.
     cause: Option<Cause>,
 }
@@ -205,111 +205,28 @@ impl SegmentBuilder<'_, '_> {
         })
     }
 
-    /// The first lost segment, if the congestion window has room for it.
-    fn retransmission(&mut self) -> Option<Transmit> {
-        let tcb = &mut *self.tcb;
-        let was_deferred = std::mem::take(&mut tcb.pending.deferred);
-        if tcb.holds_retransmissions() {
-            return None;
-        }
-        let segments = &mut self.cx.core.segments;
-        let lost = tcb.send.first_lost(segments)?;
-        let (seq, len, end) = (lost.seq, lost.len, lost.end());
-        let payload = Payload {
-            buffer: lost.buffer.id(),
-            skip: lost.skip,
-            len,
-        };
-        let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
-        // Whatever is in flight, a timeout sends the first segment (RFC 6298 rule 5.4), and without
-        // SACK so do a third duplicate and each partial acknowledgment (RFC 5681 section 3.2 step 3,
-        // RFC 6582 section 3.2 step 3).
-        let is_urgent = seq == tcb.snd.una
-            && match tcb.recovery.phase() {
-                Phase::Loss => true,
-                Phase::Recovery => !tcb.sack,
-                Phase::Open | Phase::Disorder | Phase::Cwr => false,
-            };
-        if !fits && !is_urgent {
-            return None;
-        }
-        if !self.cx.buffers.is_idle(payload.buffer) {
-            // The kernel still reads the frame; COMPLETION will bring us back here.
-            self.cx.core.counters.retransmits_deferred += u64::from(!was_deferred);
-            tcb.pending.deferred = true;
-            return None;
-        }
-        let pipe = tcb.pipe();
-        tcb.send.mark_retransmitted(segments, self.cx.now);
-        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
-        tcb.on_retransmitted(self.cx.now, seq, len);
-        tcb.sent_at = self.cx.now;
-        tcb.retransmits = tcb.retransmits.saturating_add(1);
-        self.cx.core.counters.retrans_segs += 1;
-        let fin = end == tcb.snd.end && self.fin_was_sent();
-        if fin {
-            self.tcb.fin = FinState::Sent;
-        }
-        self.arm_retransmission();
-        Some(self.text_segment(seq, payload, fin))
-    }
-
-    /// TLP_send_probe() (RFC 8985 section 7.3): new text whatever the congestion window says, or
-    /// else the last segment again.
-    fn loss_probe(&mut self) -> Option<Transmit> {
-        if let Some(transmit) = self.new_text() {
-            self.tcb.on_probe_sent(self.cx, false);
-            return Some(transmit);
-        }
-        let tcb = &mut *self.tcb;
-        tcb.pending.loss_probe = false;
-        let segments = &mut self.cx.core.segments;
-        let transmit = if let Some(last) = tcb.send.latest_in_flight(segments) {
-            let (seq, len, end) = (last.seq, last.len, last.end());
-            let payload = Payload {
-                buffer: last.buffer.id(),
-                skip: last.skip,
-                len,
-            };
-            if !self.cx.buffers.is_idle(payload.buffer) {
-                // The kernel has not sent it yet: that it is not acknowledged says nothing.
-                return None;
-            }
-            let pipe = tcb.pipe();
-            tcb.send.mark_probed(segments, self.cx.now);
-            tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
-            tcb.sent_at = self.cx.now;
-            let fin = end == tcb.snd.end && self.fin_was_sent();
-            self.text_segment(seq, payload, fin)
-        } else if self.fin_was_sent() {
-            self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None)
-        } else {
-            return None;
-        };
-        self.tcb.retransmits = self.tcb.retransmits.saturating_add(1);
-        self.cx.core.counters.retrans_segs += 1;
-        self.tcb.on_probe_sent(self.cx, true);
-        Some(transmit)
-    }
-
     /// The first segment that was never sent, if both windows, Nagle and SWS avoidance let it.
-    fn new_text(&mut self) -> Option<Transmit> {
+    pub(super) fn new_text(&mut self) -> Option<Transmit> {
         let Some((seq, len)) = self
             .tcb
             .send
             .first_unsent(&self.cx.core.segments)
             .map(|s| (s.seq, s.len))
         else {
+            self.tcb.note_app_limited();
             return self.fin_alone();
         };
         self.restart_after_idle();
         let len = self.sendable(seq, len)?;
+        if !self.tcb.pacing_allows(self.cx.now) {
+            return None;
+        }
         let tcb = &mut *self.tcb;
         let buffer = tcb.send.first_unsent(&self.cx.core.segments)?.buffer.id();
         let is_last = tcb.send.is_last_unsent();
-        let pipe = tcb.pipe();
-        tcb.controller.on_sent(self.cx.now, u32::from(len), pipe);
-        tcb.send.mark_sent(&mut self.cx.core.segments, self.cx.now);
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        tcb.send
+            .mark_sent(&mut self.cx.core.segments, self.cx.now, departure);
         tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
         tcb.sent_at = self.cx.now;
         tcb.pending.sws_override = false;
@@ -388,7 +305,7 @@ impl SegmentBuilder<'_, '_> {
         Some(self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None))
     }
 
-    fn fin_was_sent(&self) -> bool {
+    pub(super) fn fin_was_sent(&self) -> bool {
         self.tcb.snd.nxt.after(self.tcb.snd.end)
     }
 
@@ -408,12 +325,12 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let idle = self.cx.now.saturating_since(tcb.sent_at);
         if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
-            tcb.controller.on_idle(self.cx.now, idle);
+            tcb.controller.on_idle(self.cx.now, idle, tcb.rtt.rto());
         }
     }
 
     /// RFC 6298 rule 5.1.
-    fn arm_retransmission(&mut self) {
+    pub(super) fn arm_retransmission(&mut self) {
         if !self.tcb.timers.is_set(Timer::Retransmission) {
             self.tcb
                 .timers
@@ -422,7 +339,7 @@ impl SegmentBuilder<'_, '_> {
         self.tcb.schedule_probe_after_sending(self.cx.now);
     }
 
-    fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
+    pub(super) fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
         let is_last = seq + u32::from(payload.len) == self.tcb.snd.end;
         let mut flags = Flags::ACK;
         if is_last {
@@ -435,7 +352,12 @@ impl SegmentBuilder<'_, '_> {
     }
 
     /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
-    fn transmit(&mut self, seq: Seq, flags: Flags, payload: Option<Payload>) -> Transmit {
+    pub(super) fn transmit(
+        &mut self,
+        seq: Seq,
+        flags: Flags,
+        payload: Option<Payload>,
+    ) -> Transmit {
         let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
         let window = self.window();
         let tcb = &mut *self.tcb;
@@ -486,11 +408,14 @@ impl SegmentBuilder<'_, '_> {
             timestamps,
             ..Options::default()
         };
-        if let Some(id) = tcb.receive.filter(|_| tcb.sack) {
+        if tcb.sack && (tcb.receive.is_some() || self.cause.is_some()) {
             // Blocks never push a segment over the path's MTU.
             let left = usize::from(tcb.smss).saturating_sub(text_len + SACK_LEN);
             let room = options.sack_room().min(left / SACK_BLOCK_LEN);
-            let ranges = self.cx.core.receive.ranges(id);
+            let ranges = match tcb.receive {
+                Some(id) => self.cx.core.receive.ranges(id),
+                None => &[],
+            };
             options.sack = sack::blocks(ranges, tcb.rcv.nxt, room, self.cause);
         }
         options

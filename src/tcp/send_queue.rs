@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::buffers::{Buffer, Buffers};
 use super::loss::Delivered;
+use super::rate::Departure;
 use super::scoreboard::Scoreboard;
 use super::segment_list::SegmentList;
 use super::seq::Seq;
@@ -50,6 +51,8 @@ pub(super) struct SendSegment {
     pub(super) retransmitted: bool,
     /// When it was last sent.
     pub(super) sent_at: Instant,
+    /// What its acknowledgment will tell of the delivery rate.
+    pub(super) departure: Departure,
     next: u32,
     /// Neighbors in the list of what is in flight or of what is lost.
     pub(super) earlier: u32,
@@ -222,10 +225,16 @@ impl SendQueue {
     }
 
     /// The first unsent segment is sent now.
-    pub(super) fn mark_sent(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_sent(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         let index = self.unsent;
         if let Some(segment) = arena.get_mut(index as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             segment.place = Place::InFlight;
             self.unsent = segment.next;
             self.in_flight.push_back(arena, index);
@@ -236,10 +245,16 @@ impl SendQueue {
     }
 
     /// The first lost segment is sent again now.
-    pub(super) fn mark_retransmitted(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_retransmitted(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         let index = self.to_retransmit.first();
         if let Some(segment) = arena.get_mut(index as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             segment.retransmitted = true;
             segment.place = Place::InFlight;
             self.lost -= u32::from(segment.len);
@@ -249,10 +264,16 @@ impl SendQueue {
     }
 
     /// The segment that was sent last is sent again now.
-    pub(super) fn mark_probed(&mut self, arena: &mut Slab<SendSegment>, now: Instant) {
+    pub(super) fn mark_probed(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
         let index = self.in_flight.last(arena);
         if let Some(segment) = arena.get_mut(index as usize) {
             segment.sent_at = now;
+            segment.departure = departure;
             segment.retransmitted = true;
         }
     }
@@ -578,6 +599,7 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         place: Place::Unsent,
         retransmitted: false,
         sent_at: Instant::ZERO,
+        departure: Departure::default(),
         next,
         earlier: NONE,
         later: NONE,

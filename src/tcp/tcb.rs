@@ -6,6 +6,7 @@ use super::congestion::AnyController;
 use super::context::{Context, Core};
 use super::duplicate_acks::CausesId;
 use super::loss::Recovery;
+use super::pacing::Bulk;
 use super::receive_queue::QueueId;
 use super::rtt::RttEstimator;
 use super::send_queue::SendQueue;
@@ -181,6 +182,8 @@ pub struct Tcb {
     pub(super) rtt: RttEstimator,
     pub(super) recovery: Recovery,
     pub(super) controller: AnyController,
+    /// Made when a window is first filled.
+    pub(super) bulk: Option<Box<Bulk>>,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
     /// When it last sent a challenge ACK.
@@ -245,7 +248,8 @@ impl Tcb {
             timers: Timers::default(),
             rtt: RttEstimator::default(),
             recovery: Recovery::new(iss),
-            controller: AnyController::new(config.congestion, smss),
+            controller: AnyController::new(config.congestion, smss, iss.0),
+            bulk: None,
             sent_at: Instant::ZERO,
             challenged_at: Instant::ZERO,
             causes: None,
@@ -294,7 +298,8 @@ impl Tcb {
 
     /// The least deadline, for the wheel.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next().map(|(_, deadline)| deadline)
+        let timer = self.timers.next().map(|(_, deadline)| deadline);
+        [timer, self.pacing_release()].into_iter().flatten().min()
     }
 
     /// Octets received in order that the application has not consumed.

@@ -2,7 +2,6 @@
 //! window that we advertise (section 3.8.6) and when we acknowledge (section 3.8.6.3).
 
 use super::context::Context;
-use super::duplicate_acks::Cause;
 use super::input::{Arrival, Events};
 use super::receive_queue::QueueId;
 use super::seq::Seq;
@@ -25,6 +24,7 @@ impl Tcb {
             return;
         }
         let had_text = !text.is_empty();
+        self.report_old_part(cx, seq, text.len());
         let (seq, text, fin) = self.trim(seq, text, flags.contains(Flags::FIN));
         if fin {
             self.rcv.fin = Some(seq + text.len() as u32);
@@ -129,6 +129,7 @@ impl Tcb {
 
     fn store_out_of_order(&mut self, cx: &mut Context<'_>, seq: Seq, text: &[u8]) {
         let nxt = self.rcv.nxt;
+        let cause = self.cause_out_of_order(cx, seq, text.len());
         let id = *self
             .receive
             .get_or_insert_with(|| cx.core.receive.open(nxt));
@@ -139,7 +140,7 @@ impl Tcb {
             cx.core.counters.out_of_order_queued += 1;
         }
         self.drop_empty_receive_queue(cx.core);
-        self.owe_duplicate_ack_for(cx.core, Cause::OutOfOrder(seq));
+        self.owe_duplicate_ack_for(cx.core, cause);
     }
 
     /// Eighth check: the FIN counts when all text before it has arrived.

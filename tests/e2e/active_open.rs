@@ -21,7 +21,7 @@ fn fetch_binary() -> PathBuf {
 }
 
 /// Runs `fetch` at the server's end of the lab, so that the client's end is Linux.
-fn fetch(lab: &Lab, arguments: &[&str]) -> Output {
+pub(crate) fn fetch(lab: &Lab, arguments: &[&str]) -> Output {
     let binary = fetch_binary();
     lab.server
         .command(60, binary.to_str().expect("a path of ASCII"))
@@ -37,7 +37,7 @@ fn text(output: &Output) -> String {
 }
 
 /// Python's web server in the kernel's namespace, with one file of `OCTETS` zeroes.
-struct Web {
+pub(crate) struct Web {
     child: Child,
     directory: PathBuf,
 }
@@ -55,7 +55,7 @@ const OCTETS: usize = 300_000;
 const DIGEST: &str = "886715e4051e827f4fe215df3053af3f85ad0d352db2c829c7487af6d78efe30";
 
 impl Web {
-    fn start(namespace: &Namespace, address: &str) -> Self {
+    pub(crate) fn start(namespace: &Namespace, address: &str) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(namespace.name());
         std::fs::create_dir_all(&directory).expect("cargo made its tmp directory");
         std::fs::write(directory.join("zeroes"), vec![0; OCTETS]).expect("it can be written");
@@ -92,7 +92,7 @@ fn flush_neighbours(lab: &Lab) {
     }
 }
 
-fn assert_all_right(output: &Output, count: u32) {
+pub(crate) fn assert_all_right(output: &Output, count: u32) {
     let text = text(output);
     assert!(output.status.success(), "{text}");
     let line = format!("{count} x HTTP/1.0 200 OK: {OCTETS} octets, sha256 {DIGEST}");

@@ -10,6 +10,7 @@ mod active_open;
 mod bad_input;
 mod hostile;
 mod http;
+mod interop;
 mod lifecycle;
 mod queues;
 mod relay;

@@ -5,15 +5,29 @@
 //!
 //! Recovery is [`on_congestion`](Controller::on_congestion), then [`on_ack`](Controller::on_ack) with
 //! `in_recovery`, which [`Prr`] turns into a window, then [`on_recovered`](Controller::on_recovered).
+//!
+//! Another one takes a file here that implements [`Controller`], a variant of [`Algorithm`] with its
+//! name, and an arm in each `match` of `AnyController`; nothing else knows how many there are. What
+//! most of them need is in `window`: the window itself with its initial size, slow start with
+//! appropriate byte counting and HyStart++, the restart after idle, and whether the window is in use
+//! at all. State that only a busy connection needs belongs in a box: every connection has a
+//! controller, and most are idle.
 
+mod bbr;
+mod cubic;
+mod hystart;
 mod prr;
 mod reno;
+mod window;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use bbr::Bbr;
+pub use cubic::Cubic;
 pub use prr::Prr;
 pub use reno::Reno;
+use window::Window;
 
 use super::rate::RateSample;
 use crate::time::{Duration, Instant};
@@ -39,8 +53,12 @@ pub struct Ack {
     pub round_start: bool,
     /// The round trip that it measures (Karn's algorithm applied).
     pub rtt: Option<Duration>,
+    /// The smoothed round trip.
+    pub srtt: Option<Duration>,
     /// The least round trip of the last ten seconds.
     pub min_rtt: Option<Duration>,
+    /// Whether what leaves is spread over the round trip, so that nothing need be said about bursts.
+    pub paced: bool,
     /// The delivery rate that it measures.
     pub rate: Option<RateSample>,
 }
@@ -65,6 +83,10 @@ pub trait Controller {
     fn pacing_rate(&self) -> Option<u64> {
         None
     }
+    /// Whether it needs the delivery rate of the very first segments already.
+    fn needs_rate(&self) -> bool {
+        false
+    }
     /// `octets` of text leave, first or again, while `pipe` are in the network.
     fn on_sent(&mut self, now: Instant, octets: u32, pipe: u32) {
         let _ = (now, octets, pipe);
@@ -84,8 +106,8 @@ pub trait Controller {
     fn on_spurious(&mut self, now: Instant) {
         let _ = now;
     }
-    /// Nothing has been sent for `idle`, which is longer than an RTO (RFC 5681 section 4.1).
-    fn on_idle(&mut self, now: Instant, idle: Duration);
+    /// Nothing has been sent for `idle`, which is longer than the RTO (RFC 5681 section 4.1).
+    fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration);
     /// The sender's maximum segment size has changed.
     fn on_smss(&mut self, smss: u16);
 }
@@ -94,15 +116,24 @@ pub trait Controller {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// RFC 5681 and RFC 6582.
-    #[default]
     Reno,
+    /// RFC 9438.
+    #[default]
+    Cubic,
+    /// BBR version 3 (draft-ietf-ccwg-bbr).
+    Bbr,
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Reno, Self::Cubic, Self::Bbr];
+
     /// Its name on the command line and in `ss`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reno => "reno",
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
         }
     }
 }
@@ -117,34 +148,59 @@ impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        match name {
-            "reno" => Ok(Self::Reno),
-            _ => Err(UnknownAlgorithm(name.to_owned())),
-        }
+        let named = Self::ALL.into_iter().find(|it| it.name() == name);
+        named.ok_or_else(|| UnknownAlgorithm(name.to_owned()))
     }
 }
 
 /// There is no congestion control of that name.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no congestion control \"{0}\"; there is: reno")]
+#[error("there is no congestion control \"{0}\"; there are: reno, cubic, bbr")]
 pub struct UnknownAlgorithm(String);
 
 /// The controller of one connection, dispatched by its kind.
 #[derive(Clone, Debug)]
 pub(super) enum AnyController {
     Reno(Reno),
+    Cubic(Cubic),
+    /// Ten times as large as the others, and chosen by few.
+    Bbr(Box<Bbr>),
 }
 
 impl AnyController {
-    pub(super) fn new(algorithm: Algorithm, smss: u16) -> Self {
+    /// A controller at its initial window; `seed` is for what must differ between flows.
+    pub(super) fn new(algorithm: Algorithm, smss: u16, seed: u32) -> Self {
+        Self::with(algorithm, Window::new(smss), seed)
+    }
+
+    fn with(algorithm: Algorithm, window: Window, seed: u32) -> Self {
         match algorithm {
-            Algorithm::Reno => Self::Reno(Reno::new(smss)),
+            Algorithm::Reno => Self::Reno(Reno::with(window)),
+            Algorithm::Cubic => Self::Cubic(Cubic::with(window)),
+            Algorithm::Bbr => Self::Bbr(Box::new(Bbr::with(window, seed))),
         }
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {
         match self {
             Self::Reno(_) => Algorithm::Reno,
+            Self::Cubic(_) => Algorithm::Cubic,
+            Self::Bbr(_) => Algorithm::Bbr,
+        }
+    }
+
+    /// Another algorithm goes on with this one's window.
+    pub(super) fn change(&mut self, algorithm: Algorithm, seed: u32) {
+        if algorithm != self.algorithm() {
+            *self = Self::with(algorithm, self.window(), seed);
+        }
+    }
+
+    fn window(&self) -> Window {
+        match self {
+            Self::Reno(reno) => reno.window().clone(),
+            Self::Cubic(cubic) => cubic.window().clone(),
+            Self::Bbr(bbr) => bbr.window(),
         }
     }
 }
@@ -155,6 +211,8 @@ impl std::ops::Deref for AnyController {
     fn deref(&self) -> &Self::Target {
         match self {
             Self::Reno(reno) => reno,
+            Self::Cubic(cubic) => cubic,
+            Self::Bbr(bbr) => &**bbr,
         }
     }
 }
@@ -163,6 +221,42 @@ impl std::ops::DerefMut for AnyController {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
             Self::Reno(reno) => reno,
+            Self::Cubic(cubic) => cubic,
+            Self::Bbr(bbr) => &mut **bbr,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_understood_and_others_are_answered_with_all_of_them() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.name().parse::<Algorithm>().unwrap(), algorithm);
+            let controller = AnyController::new(algorithm, 1_000, 7);
+            assert_eq!(controller.algorithm(), algorithm);
+            let message = "vegas".parse::<Algorithm>().unwrap_err().to_string();
+            assert!(message.contains(algorithm.name()), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_algorithm_keeps_the_window() {
+        for from in Algorithm::ALL {
+            for to in Algorithm::ALL {
+                let mut controller = AnyController::new(from, 1_000, 7);
+                controller.on_congestion(Instant::ZERO, Congestion::Loss, 8_000);
+                let cwnd = controller.cwnd();
+                controller.change(to, 8);
+                assert_eq!((controller.algorithm(), controller.cwnd()), (to, cwnd));
+            }
+        }
+    }
+
+    #[test]
+    fn a_controller_takes_32_octets() {
+        assert_eq!(size_of::<AnyController>(), 32);
     }
 }

@@ -1,108 +1,120 @@
-//! Reno (RFC 5681) with proportional rate reduction in recovery (RFC 6937), the initial window of
-//! RFC 6928 and appropriate byte counting (RFC 3465).
+//! Reno (RFC 5681) with proportional rate reduction in recovery (RFC 6937), and what
+//! [`window`](super::window) has for all.
 
+use super::window::{SlowStart, Window};
 use super::{Ack, Congestion, Controller, Prr};
 use crate::time::{Duration, Instant};
 
 /// RFC 5681's congestion control.
 #[derive(Clone, Debug)]
 pub struct Reno {
-    cwnd: u32,
-    ssthresh: u32,
+    window: Window,
     /// Octets acknowledged since `cwnd` last grew in congestion avoidance (RFC 3465 section 2.1).
     bytes_acked: u32,
+    /// Made when the window is first in use.
+    model: Option<Box<Model>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Model {
+    slow_start: SlowStart,
     prr: Prr,
-    smss: u16,
-    /// In the slow start that follows a timeout.
-    after_timeout: bool,
+    /// `cwnd` and `ssthresh` before the last event.
+    undo: Option<(u32, u32)>,
 }
 
 impl Reno {
     /// A controller at its initial window.
     pub fn new(smss: u16) -> Self {
+        Self::with(Window::new(smss))
+    }
+
+    pub(super) fn with(window: Window) -> Self {
         Self {
-            cwnd: initial_window(smss),
-            ssthresh: u32::MAX,
+            window,
             bytes_acked: 0,
-            prr: Prr::default(),
-            smss,
-            after_timeout: false,
+            model: None,
         }
+    }
+
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn model(&mut self) -> &mut Model {
+        self.model.get_or_insert_default()
     }
 
     /// RFC 5681 equation 4: half of the flight, at least two segments.
     fn halve(&mut self, flight_size: u32) {
-        self.ssthresh = (flight_size / 2).max(2 * self.smss());
+        let before = (self.window.cwnd, self.window.ssthresh);
+        self.model().undo = Some(before);
+        self.window.ssthresh = (flight_size / 2).max(2 * self.window.smss());
     }
 
-    fn smss(&self) -> u32 {
-        u32::from(self.smss)
+    fn avoid_congestion(&mut self, acked: u32) {
+        self.model().slow_start.after_timeout = false;
+        self.bytes_acked = self.bytes_acked.saturating_add(acked);
+        if self.bytes_acked >= self.window.cwnd {
+            self.bytes_acked -= self.window.cwnd;
+            self.window.grow(self.window.smss());
+        }
     }
-}
-
-/// RFC 6928 section 2: ten segments, at most 14600 octets, at least two segments.
-fn initial_window(smss: u16) -> u32 {
-    let smss = u32::from(smss);
-    (10 * smss).min((2 * smss).max(14_600))
 }
 
 impl Controller for Reno {
     fn cwnd(&self) -> u32 {
-        self.cwnd
+        self.window.cwnd
     }
 
     fn ssthresh(&self) -> u32 {
-        self.ssthresh
+        self.window.ssthresh
     }
 
-    fn on_sent(&mut self, _now: Instant, octets: u32, _pipe: u32) {
-        self.prr.on_sent(octets);
+    fn on_sent(&mut self, _now: Instant, octets: u32, pipe: u32) {
+        self.window.on_sent(pipe.saturating_add(octets));
+        if let Some(model) = &mut self.model {
+            model.prr.on_sent(octets);
+        }
     }
 
     fn on_ack(&mut self, ack: &Ack) {
-        let &Ack {
-            acked, flight_size, ..
-        } = ack;
+        let is_limited = self.window.is_limited(ack);
         if ack.in_recovery {
-            if let Some(cwnd) = self.prr.on_ack(ack, self.ssthresh, self.smss()) {
-                self.cwnd = cwnd;
+            let (ssthresh, smss) = (self.window.ssthresh, self.window.smss());
+            if let Some(cwnd) = self.model().prr.on_ack(ack, ssthresh, smss) {
+                self.window.cwnd = cwnd;
             }
             return;
         }
-        if acked == 0 {
+        if ack.acked == 0 || !is_limited {
             return;
         }
-        // RFC 7661's concern: a window that the application does not fill is not proven by ACKs.
-        let limited = flight_size.saturating_add(self.smss()) > self.cwnd
-            || (self.cwnd < self.ssthresh && flight_size > self.cwnd / 2);
-        if !limited {
-            return;
+        let mut acked = ack.acked;
+        if self.window.in_slow_start() {
+            let model = self.model.get_or_insert_default();
+            acked = model.slow_start.on_ack(&mut self.window, ack);
         }
-        if self.cwnd < self.ssthresh {
-            // RFC 3465 section 2.3: L = 2; but 1 after a timeout, when an acknowledgment covers
-            // much that left the network long ago.
-            let limit = if self.after_timeout { 1 } else { 2 };
-            self.cwnd = self.cwnd.saturating_add(acked.min(limit * self.smss()));
-        } else {
-            self.after_timeout = false;
-            self.bytes_acked = self.bytes_acked.saturating_add(acked);
-            if self.bytes_acked >= self.cwnd {
-                self.bytes_acked -= self.cwnd;
-                self.cwnd = self.cwnd.saturating_add(self.smss());
-            }
+        if acked > 0 && !self.window.in_slow_start() {
+            self.avoid_congestion(acked);
         }
     }
 
-    fn on_congestion(&mut self, _now: Instant, _congestion: Congestion, flight_size: u32) {
+    fn on_congestion(&mut self, _now: Instant, congestion: Congestion, flight_size: u32) {
         self.halve(flight_size);
-        self.prr.begin(flight_size);
         self.bytes_acked = 0;
-        self.after_timeout = false;
+        let model = self.model();
+        model.slow_start.after_timeout = false;
+        match congestion {
+            Congestion::Loss => model.prr.begin(flight_size),
+            // No recovery follows.
+            Congestion::Ecn => self.window.cwnd = self.window.ssthresh,
+        }
     }
 
     fn on_recovered(&mut self, _now: Instant, _pipe: u32) {
         // RFC 6582 section 3.2 step 3, option 2; PRR has brought the flight there already.
-        self.cwnd = self.ssthresh;
+        self.window.cwnd = self.window.ssthresh;
         self.bytes_acked = 0;
     }
 
@@ -111,21 +123,26 @@ impl Controller for Reno {
             self.halve(flight_size);
         }
         // RFC 5681 section 3.1: the loss window.
-        self.cwnd = self.smss();
+        self.window.cwnd = self.window.smss();
         self.bytes_acked = 0;
-        self.after_timeout = true;
+        self.model().slow_start.after_timeout = true;
     }
 
-    fn on_idle(&mut self, _now: Instant, _idle: Duration) {
-        self.cwnd = self.cwnd.min(initial_window(self.smss));
+    fn on_spurious(&mut self, _now: Instant) {
+        let Some((cwnd, ssthresh)) = self.model.as_mut().and_then(|model| model.undo.take()) else {
+            return;
+        };
+        self.window.cwnd = self.window.cwnd.max(cwnd);
+        self.window.ssthresh = ssthresh;
+        self.model().slow_start.after_timeout = false;
+    }
+
+    fn on_idle(&mut self, _now: Instant, idle: Duration, rto: Duration) {
+        self.window.restart(idle, rto);
     }
 
     fn on_smss(&mut self, smss: u16) {
-        // Still the initial window if nothing has happened yet.
-        if self.cwnd == initial_window(self.smss) && self.ssthresh == u32::MAX {
-            self.cwnd = initial_window(smss);
-        }
-        self.smss = smss;
+        self.window.set_smss(smss);
     }
 }
 
@@ -136,66 +153,52 @@ mod tests {
     const NOW: Instant = Instant::from_millis(1);
 
     fn reno(cwnd: u32, ssthresh: u32) -> Reno {
-        Reno {
-            cwnd,
-            ssthresh,
-            bytes_acked: 0,
-            prr: Prr::default(),
-            smss: 1000,
-            after_timeout: false,
-        }
+        let mut window = Window::new(1_000);
+        (window.cwnd, window.ssthresh) = (cwnd, ssthresh);
+        Reno::with(window)
     }
 
-    fn ack(acked: u32, flight_size: u32) -> Ack {
+    fn ack(acked: u32) -> Ack {
         Ack {
             acked,
-            flight_size,
             ..Ack::default()
         }
     }
 
+    fn fill(reno: &mut Reno) {
+        reno.on_sent(NOW, reno.cwnd(), 0);
+    }
+
     #[test]
-    fn initial_window_is_rfc_6928s() {
-        assert_eq!(Reno::new(1460).cwnd(), 14_600);
-        assert_eq!(Reno::new(536).cwnd(), 5_360);
-        assert_eq!(Reno::new(9000).cwnd(), 18_000);
+    fn the_model_is_boxed_and_the_controller_small() {
+        assert_eq!(size_of::<Reno>(), 24);
     }
 
     #[test]
     fn slow_start_doubles_per_round_trip_and_avoidance_adds_one_segment() {
         let mut slow = reno(10_000, 64_000);
+        fill(&mut slow);
         for _ in 0..10 {
-            slow.on_ack(&ack(1000, 10_000));
+            slow.on_ack(&ack(1000));
         }
         assert_eq!(slow.cwnd(), 20_000);
 
         let mut avoid = reno(10_000, 10_000);
+        fill(&mut avoid);
         for _ in 0..10 {
-            avoid.on_ack(&ack(1000, 10_000));
+            avoid.on_ack(&ack(1000));
         }
         assert_eq!(avoid.cwnd(), 11_000);
     }
 
     #[test]
-    fn an_ack_of_many_segments_counts_for_two() {
-        let mut reno = reno(10_000, 64_000);
-        reno.on_ack(&ack(9000, 10_000));
-        assert_eq!(reno.cwnd(), 12_000);
-    }
-
-    #[test]
-    fn after_a_timeout_it_counts_for_one() {
-        let mut reno = reno(20_000, u32::MAX);
-        reno.on_timeout(NOW, 20_000, true);
-        reno.on_ack(&ack(9_000, 20_000));
-        assert_eq!(reno.cwnd(), 2_000);
-    }
-
-    #[test]
     fn an_unused_window_does_not_grow() {
-        let mut reno = reno(100_000, 64_000);
-        reno.on_ack(&ack(1000, 1000));
-        assert_eq!(reno.cwnd(), 100_000);
+        for ssthresh in [64_000, 200_000] {
+            let mut reno = reno(100_000, ssthresh);
+            reno.on_sent(NOW, 1_000, 0);
+            reno.on_ack(&ack(1000));
+            assert_eq!(reno.cwnd(), 100_000);
+        }
     }
 
     #[test]
@@ -232,12 +235,15 @@ mod tests {
     }
 
     #[test]
-    fn idle_restarts_from_the_initial_window_at_most() {
-        let mut grown = reno(200_000, 300_000);
-        grown.on_idle(NOW, Duration::from_secs(1));
-        assert_eq!(grown.cwnd(), 10_000);
-        let mut small = reno(2_000, 2_000);
-        small.on_idle(NOW, Duration::from_secs(1));
-        assert_eq!(small.cwnd(), 2_000);
+    fn a_spurious_timeout_is_undone_once() {
+        let mut reno = reno(20_000, u32::MAX);
+        reno.on_timeout(NOW, 20_000, true);
+        reno.on_timeout(NOW, 1_000, false);
+        reno.on_spurious(NOW);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, u32::MAX));
+        reno.on_congestion(NOW, Congestion::Loss, 20_000);
+        reno.on_spurious(NOW);
+        reno.on_spurious(NOW);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, u32::MAX));
     }
 }

@@ -75,7 +75,7 @@ impl Tcb {
     }
 
     /// A recovery is over.
-    pub(super) fn on_recovery_over(&mut self) {
+    pub(in crate::tcp) fn on_recovery_over(&mut self) {
         let recovery = &mut self.recovery;
         recovery.reo_wnd_persist = recovery.reo_wnd_persist.saturating_sub(1);
         if recovery.reo_wnd_persist == 0 {

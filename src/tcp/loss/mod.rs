@@ -34,7 +34,7 @@ const DUPLICATE_THRESHOLD: u8 = 3;
 
 /// Where a connection is in recovering from loss; Linux's `ca_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(in crate::tcp) enum Phase {
     /// Nothing is doubtful.
     Open,
     /// Duplicate acknowledgments have come, or SACK blocks: too few to tell.
@@ -49,7 +49,7 @@ pub enum Phase {
 
 impl Phase {
     /// Its name in `ss`, which is Linux's.
-    pub const fn name(self) -> &'static str {
+    pub(in crate::tcp) const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Disorder => "disorder",
@@ -169,6 +169,11 @@ impl Recovery {
     }
 
     #[cfg(test)]
+    pub(in crate::tcp) fn see_reordering(&mut self) {
+        self.reord_seen = 1;
+    }
+
+    #[cfg(test)]
     pub(in crate::tcp) fn is_active(&self) -> bool {
         self.phase == Phase::Recovery
     }
@@ -211,7 +216,7 @@ impl Tcb {
             None => self.go_on(cx, news),
         }
         in_recovery |= self.recovery.phase.reduces();
-        let ack = Ack {
+        let mut ack = Ack {
             now: cx.now,
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
@@ -223,14 +228,18 @@ impl Tcb {
             round_start: self.starts_round(),
             rtt: news.rtt,
             min_rtt: self.rtt.min_rtt(),
+            srtt: self.rtt.srtt(),
+            paced: self.is_paced(),
             rate: None,
         };
+        ack.rate = self.sample_rate(&ack, &news.delivered.newest);
         self.controller.on_ack(&ack);
         if spurious.is_some() {
             self.controller.on_spurious(cx.now);
         } else if repaired || in_recovery && !self.recovery.phase.reduces() {
             self.controller.on_recovered(cx.now, ack.pipe);
         }
+        self.update_pacing(cx.core.config.pacing);
         self.arm_after_ack(cx, news.acked > 0);
         self.forget_episode();
     }

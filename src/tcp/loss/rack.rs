@@ -8,6 +8,7 @@
 
 use super::{Awaited, DUPLICATE_THRESHOLD, News, Phase};
 use crate::tcp::context::Context;
+use crate::tcp::rate::Newest;
 use crate::tcp::send_queue::SendSegment;
 use crate::tcp::seq::Seq;
 use crate::tcp::tcb::Tcb;
@@ -55,7 +56,8 @@ pub(in crate::tcp) struct Delivered {
     /// The peer's TSecr, in milliseconds of our clock modulo 2^32.
     pub(super) echo_ms: Option<u32>,
     min_rtt: Duration,
-    /// RACK.fack, before and after.
+    /// RACK.fack before and after. Blocks are not in the order of arrival.
+    fack_before: Seq,
     fack: Seq,
     /// `recover`: what lies behind was sent after the episode had begun.
     recover: Seq,
@@ -72,18 +74,21 @@ pub(in crate::tcp) struct Delivered {
     /// were sent once.
     acked_at: Option<Instant>,
     sacked_at: Option<Instant>,
+    /// What was sent last, for the delivery rate.
+    pub(super) newest: Newest,
 }
 
 impl Delivered {
     /// A segment is delivered: SACKed, or acknowledged without having been SACKed.
     pub(in crate::tcp) fn add(&mut self, segment: &SendSegment, is_sacked: bool) {
         let (sent_at, end) = (segment.sent_at, segment.end());
+        self.newest.take(segment.departure, sent_at);
         if segment.retransmitted {
             self.retransmitted = true;
             self.acked_at = None;
         } else {
             self.original |= end.at_or_before(self.recover + 1);
-            self.reordered |= end.before(self.fack);
+            self.reordered |= end.before(self.fack_before);
             let at = if is_sacked {
                 &mut self.sacked_at
             } else {
@@ -144,6 +149,7 @@ impl Tcb {
             now,
             echo_ms,
             min_rtt: self.rtt.min_rtt().unwrap_or(Duration::ZERO),
+            fack_before: fack,
             fack,
             recover: self.recovery.recover,
             latest: None,
@@ -152,6 +158,7 @@ impl Tcb {
             original: false,
             acked_at: None,
             sacked_at: None,
+            newest: Newest::default(),
         }
     }
 

@@ -81,10 +81,10 @@ impl Tcb {
             return self.timers.stop(Timer::Retransmission);
         }
         let rto = self.rtt.rto();
+        let recovers = matches!(self.recovery.phase, Phase::Recovery | Phase::Loss);
+        let is_tail = !recovers && self.send.segments() < RESTART_THRESHOLD;
         let age = match self.send.first_sent(&cx.core.segments) {
-            Some(first) if self.send.segments() < RESTART_THRESHOLD => {
-                cx.now.saturating_since(first.sent_at)
-            }
+            Some(first) if is_tail => cx.now.saturating_since(first.sent_at),
             _ => Duration::ZERO,
         };
         // Section 4: what is overdue already waits for a timer's tick.

@@ -9,6 +9,7 @@ mod buffers;
 mod close;
 mod crash;
 mod delayed_ack;
+mod dsack;
 mod handshake;
 mod hostile;
 mod keepalive;
@@ -17,6 +18,7 @@ mod memory;
 mod options;
 mod paws;
 mod persist;
+mod rack;
 mod recovery;
 mod reno;
 mod reset;
@@ -33,7 +35,10 @@ mod simulator;
 mod states;
 mod text;
 mod time_wait;
+mod time_wait_reuse;
 mod timestamps;
+mod tlp;
+mod undo;
 mod window;
 mod wrap;
 
@@ -382,6 +387,11 @@ impl Host {
     fn happened(&mut self, events: Events) {
         assert!(self.events.contains(events), "{:?}", self.events);
         self.events = Events::NONE;
+    }
+
+    /// Whether it is in fast recovery.
+    fn in_recovery(&self) -> bool {
+        self.tcb.recovery.phase() == loss::Phase::Recovery
     }
 
     /// Octets of text that are out and not acknowledged; a FIN counts.

@@ -1,6 +1,7 @@
 //! How a connection under test comes about.
 
 use super::*;
+use crate::tcp::congestion::Algorithm;
 
 /// How the two ends meet. The peer's SYN is a template too.
 #[derive(Clone, Debug)]
@@ -19,7 +20,12 @@ impl Default for Setup {
     /// Round numbers: segments of 1000 octets, no options.
     fn default() -> Self {
         Self {
-            config: Config::default(),
+            // What most tests are about is not how fast a window grows or is used up.
+            config: Config {
+                congestion: Algorithm::Reno,
+                pacing: false,
+                ..Config::default()
+            },
             ipv6: false,
             path_mss: 1_460,
             start: Instant::from_millis(10_000),

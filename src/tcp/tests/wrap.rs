@@ -123,7 +123,7 @@ fn a_recovery_may_lie_across_the_wrap() {
         recv!(t, Seg { ack: 2_001, ..ACK });
         sent!(t, [seg(&text, 2)]);
         recv!(t, Seg { ack: 10_001, ..ACK });
-        assert!(!t.tcb.recovery.is_active());
+        assert!(!t.in_recovery());
         assert_eq!(t.flight(), 0);
     }
 }

@@ -5,9 +5,11 @@
 //!
 //! `CORELANE_SEED=7` or `CORELANE_SEED=0..10000` chooses the seeds of a run.
 
+mod bulk;
 mod end;
 mod frame;
-pub(super) mod network;
+mod goodput;
+mod network;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +49,7 @@ fn path(chance: &mut Chance) -> Path {
         queue_octets: 8_000 << chance.below(8),
         mark_at: 2 + chance.below(40) as usize,
         delay: milliseconds(chance.below(60)),
+        jitter: milliseconds(chance.below(3)),
         loss: percent(chance.below(4) * chance.below(4)),
         bursts: percent(chance.below(5)) / 10,
         burst_length: milliseconds(1 + chance.below(50)),

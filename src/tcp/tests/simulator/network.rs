@@ -6,40 +6,42 @@ use std::collections::{BTreeMap, VecDeque};
 use super::super::{Chance, Duration, Instant};
 
 /// All of the packets, as a share.
-pub(in super::super) const ALL: u32 = 1_000_000;
+pub(super) const ALL: u32 = 1_000_000;
 /// One packet in a hundred.
-pub(in super::super) const PERCENT: u32 = ALL / 100;
+pub(super) const PERCENT: u32 = ALL / 100;
 
 /// What a direction does to packets. Shares are in parts per million; the default is a perfect
 /// wire.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Path {
+pub(super) struct Path {
     /// Bits per second of the bottleneck; 0 is without limit.
-    pub(in super::super) rate: u64,
+    pub(super) rate: u64,
     /// Packets that may wait for the bottleneck; the tail is dropped.
-    pub(in super::super) queue: usize,
+    pub(super) queue: usize,
     /// Octets that may wait for it.
-    pub(in super::super) queue_octets: usize,
+    pub(super) queue_octets: usize,
     /// Packets that wait when the bottleneck begins to mark those that it may (RFC 3168).
-    pub(in super::super) mark_at: usize,
+    pub(super) mark_at: usize,
     /// From the bottleneck to the other end.
-    pub(in super::super) delay: Duration,
+    pub(super) delay: Duration,
+    /// Added to `delay` at random at the most; packets stay in order.
+    pub(super) jitter: Duration,
     /// Packets lost, each by itself.
-    pub(in super::super) loss: u32,
+    pub(super) loss: u32,
     /// Packets that find the channel good and turn it bad: all are lost until it is good again.
     /// Two states, as in Gilbert's model; but the bad one lasts for a time and not for a number of
     /// packets, since a lone retransmission would find it as it left it.
-    pub(in super::super) bursts: u32,
+    pub(super) bursts: u32,
     /// How long the channel is bad, on average.
-    pub(in super::super) burst_length: Duration,
+    pub(super) burst_length: Duration,
     /// Packets held back, so that later ones overtake them.
-    pub(in super::super) reordering: u32,
+    pub(super) reordering: u32,
     /// How long they are held back at the most.
-    pub(in super::super) lateness: Duration,
+    pub(super) lateness: Duration,
     /// Packets sent twice.
-    pub(in super::super) duplication: u32,
+    pub(super) duplication: u32,
     /// Packets damaged on the way.
-    pub(in super::super) corruption: u32,
+    pub(super) corruption: u32,
 }
 
 impl Default for Path {
@@ -50,6 +52,7 @@ impl Default for Path {
             queue_octets: usize::MAX,
             mark_at: usize::MAX,
             delay: Duration::ZERO,
+            jitter: Duration::ZERO,
             loss: 0,
             bursts: 0,
             burst_length: Duration::ZERO,
@@ -63,19 +66,19 @@ impl Default for Path {
 
 /// What a direction has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Counts {
-    pub(in super::super) sent: u64,
-    pub(in super::super) lost: u64,
-    pub(in super::super) lost_in_bursts: u64,
-    pub(in super::super) overflowed: u64,
-    pub(in super::super) marked: u64,
-    pub(in super::super) reordered: u64,
-    pub(in super::super) duplicated: u64,
-    pub(in super::super) corrupted: u64,
+pub(super) struct Counts {
+    pub(super) sent: u64,
+    pub(super) lost: u64,
+    pub(super) lost_in_bursts: u64,
+    pub(super) overflowed: u64,
+    pub(super) marked: u64,
+    pub(super) reordered: u64,
+    pub(super) duplicated: u64,
+    pub(super) corrupted: u64,
 }
 
 /// What a direction carries.
-pub(in super::super) trait Packet: Clone {
+pub(super) trait Packet: Clone {
     /// Its length on the wire.
     fn octets(&self) -> usize;
     /// Damages it.
@@ -87,9 +90,9 @@ pub(in super::super) trait Packet: Clone {
 
 /// A direction and what is on its way.
 #[derive(Debug)]
-pub(in super::super) struct Link<P> {
-    pub(in super::super) path: Path,
-    pub(in super::super) counts: Counts,
+pub(super) struct Link<P> {
+    pub(super) path: Path,
+    pub(super) counts: Counts,
     chance: Chance,
     /// By arrival, and in the order of sending where that is the same.
     in_flight: BTreeMap<(Instant, u64), P>,
@@ -98,10 +101,12 @@ pub(in super::super) struct Link<P> {
     queue: VecDeque<(Instant, usize)>,
     queue_octets: usize,
     bad_until: Instant,
+    /// When the last packet that keeps its place arrives.
+    last_arrival: Instant,
 }
 
 impl<P: Packet> Link<P> {
-    pub(in super::super) fn new(path: Path, chance: Chance) -> Self {
+    pub(super) fn new(path: Path, chance: Chance) -> Self {
         Self {
             path,
             counts: Counts::default(),
@@ -111,11 +116,12 @@ impl<P: Packet> Link<P> {
             queue: VecDeque::new(),
             queue_octets: 0,
             bad_until: Instant::ZERO,
+            last_arrival: Instant::ZERO,
         }
     }
 
     /// A packet enters.
-    pub(in super::super) fn send(&mut self, now: Instant, mut packet: P) {
+    pub(super) fn send(&mut self, now: Instant, mut packet: P) {
         let path = self.path;
         self.counts.sent += 1;
         if now >= self.bad_until && self.happens(path.bursts) {
@@ -165,22 +171,25 @@ impl<P: Packet> Link<P> {
             self.queue.push_back((leaves, octets));
             self.queue_octets += octets;
         }
-        let mut arrives = leaves + path.delay;
+        let jitter = Duration::from_nanos(self.chance.below(path.jitter.as_nanos()));
+        let mut arrives = self.last_arrival.max(leaves + path.delay + jitter);
         if self.happens(path.reordering) {
             self.counts.reordered += 1;
             arrives += Duration::from_nanos(self.chance.below(path.lateness.as_nanos()));
+        } else {
+            self.last_arrival = arrives;
         }
         self.sequence += 1;
         self.in_flight.insert((arrives, self.sequence), packet);
     }
 
     /// When the next packet arrives.
-    pub(in super::super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.in_flight.first_key_value().map(|(&(at, _), _)| at)
     }
 
     /// The next packet that has arrived.
-    pub(in super::super) fn receive(&mut self, now: Instant) -> Option<P> {
+    pub(super) fn receive(&mut self, now: Instant) -> Option<P> {
         let entry = self.in_flight.first_entry()?;
         (entry.key().0 <= now).then(|| entry.remove())
     }

@@ -260,6 +260,7 @@ pub(super) mod tests {
                 sack: true,
                 timestamps: true,
                 window_scale: (7, 4),
+                loss: Default::default(),
             },
         }
     }

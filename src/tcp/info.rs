@@ -2,6 +2,7 @@
 
 use super::context::Core;
 use super::listen::SynEntry;
+use super::loss::LossInfo;
 use super::state::State;
 use super::tcb::Tcb;
 use super::time_wait::TimeWait;
@@ -46,6 +47,8 @@ pub struct Info {
     pub timestamps: bool,
     /// Shift counts of the peer and of ours.
     pub window_scale: (u8, u8),
+    /// Recovery from loss.
+    pub loss: LossInfo,
 }
 
 impl Tcb {
@@ -77,6 +80,7 @@ impl Tcb {
             sack: self.sack,
             timestamps: self.timestamps.is_some(),
             window_scale: (self.snd.shift, self.rcv.shift),
+            loss: self.loss_info(),
         }
     }
 }
@@ -124,6 +128,7 @@ impl Info {
             sack: false,
             timestamps: false,
             window_scale: (0, 0),
+            loss: LossInfo::default(),
         }
     }
 }

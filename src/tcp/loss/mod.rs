@@ -11,6 +11,7 @@
 
 mod dsack;
 mod frto;
+mod info;
 mod newreno;
 mod rack;
 mod sack;
@@ -18,6 +19,7 @@ mod timeout;
 mod tlp;
 mod undo;
 
+pub use self::info::LossInfo;
 pub(super) use self::rack::Delivered;
 use self::rack::Rack;
 use self::tlp::Probe;
@@ -158,24 +160,9 @@ impl Recovery {
         self.departed
     }
 
-    /// Segments that the peer says it has got twice.
-    pub(in crate::tcp) fn dsack_dups(&self) -> u16 {
-        self.dsack_dups
-    }
-
-    /// How often segments have arrived out of order.
-    pub(in crate::tcp) fn reord_seen(&self) -> u16 {
-        self.reord_seen
-    }
-
     #[cfg(test)]
     pub(in crate::tcp) fn see_reordering(&mut self) {
         self.reord_seen = 1;
-    }
-
-    #[cfg(test)]
-    pub(in crate::tcp) fn is_active(&self) -> bool {
-        self.phase == Phase::Recovery
     }
 
     fn episode(&mut self, una: Seq) -> &mut Episode {
@@ -307,6 +294,7 @@ impl Tcb {
 
     /// The peer says that a router has marked what we sent (RFC 3168 section 6.1.2). At most once
     /// per window. Returns whether the window is reduced for it, so that the peer is to be told.
+    #[allow(dead_code, reason = "the receiver of ECN-Echo is on another branch")]
     pub(in crate::tcp) fn reduce_for_ecn(&mut self, cx: &Context<'_>) -> bool {
         if !matches!(self.recovery.phase, Phase::Open | Phase::Disorder) {
             return false;

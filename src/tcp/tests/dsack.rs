@@ -1,6 +1,7 @@
 //! D-SACK: the examples of RFC 2883, section 4, from the receiver's side. Its segments are of 500
 //! octets; ours begin with sequence number 1.
 
+use super::rack::with_rtt;
 use super::*;
 
 fn with_sack() -> Host {
@@ -127,7 +128,7 @@ fn without_sack_a_duplicate_gets_an_acknowledgment_only() {
 /// believed.
 #[test]
 fn reports_of_what_was_never_sent_twice_gain_nothing() {
-    let mut t = super::rack::with_rtt();
+    let mut t = with_rtt();
     t.send(&octets(10_000));
     t.sent();
     recv!(t, Seg { ack: 5_001, ..ACK });

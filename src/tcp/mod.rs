@@ -10,6 +10,8 @@
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
 //! | `output`, `retransmit`, `duplicate_acks`, `dsack` | everything that a connection sends; what each duplicate ACK says |
+//! | `options` | what may differ from one connection to another |
+//! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `segment_list`, `scoreboard` | what is not acknowledged, in which order, and what of it the peer has |
 //! | `receive_queue`, `sack` | what is not consumed, and what we say that we have of it |
@@ -24,17 +26,21 @@ mod config;
 pub mod congestion;
 mod connect;
 mod context;
+mod delayed_ack;
 mod dsack;
 mod duplicate_acks;
 mod info;
 mod input;
 mod isn;
 mod listen;
+mod liveness;
 mod loss;
+mod options;
 mod output;
 mod pacing;
 mod rate;
 mod receive_queue;
+mod receive_window;
 mod reply;
 mod retransmit;
 mod rtt;
@@ -44,6 +50,7 @@ mod segment_list;
 mod send_queue;
 pub mod seq;
 pub mod state;
+mod statistics;
 mod tcb;
 mod text;
 mod time_wait;
@@ -53,13 +60,13 @@ mod timers;
 mod tests;
 
 pub use self::buffers::{Buffer, BufferId, Buffers};
-pub use self::config::{Config, Keepalive};
+pub use self::config::Config;
 pub use self::context::{Context, Core, Counters};
 pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;
 pub use self::listen::{Listener, SynEntry, SynVerdict};
-pub use self::loss::LossInfo;
+pub use self::options::{BufferLimit, Keepalive, Linger, OptionsId, SocketOptions};
 pub use self::output::{Payload, Transmit};
 pub use self::rate::RateSample;
 pub use self::receive_queue::Readable;

@@ -46,6 +46,8 @@ impl SegmentBuilder<'_, '_> {
         tcb.on_retransmitted(self.cx.now, seq, len);
         tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
+        let again = &mut tcb.statistics.octets_retransmitted;
+        *again = again.wrapping_add(u32::from(len));
         self.cx.core.counters.retrans_segs += 1;
         let fin = end == tcb.snd.end && self.fin_was_sent();
         if fin {
@@ -79,6 +81,8 @@ impl SegmentBuilder<'_, '_> {
             let departure = tcb.on_departure(self.cx.now, u32::from(len));
             tcb.send.mark_probed(segments, self.cx.now, departure);
             tcb.sent_at = self.cx.now;
+            let again = &mut tcb.statistics.octets_retransmitted;
+            *again = again.wrapping_add(u32::from(len));
             let fin = end == tcb.snd.end && self.fin_was_sent();
             self.text_segment(seq, payload, fin)
         } else if self.fin_was_sent() {

@@ -3,35 +3,24 @@
 use crate::tcp::tcb::Tcb;
 use crate::time::Duration;
 
-/// Where a connection is in recovering from loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LossInfo {
-    /// Linux's name: open, disorder, cwr, recovery, loss.
-    pub ca_state: &'static str,
-    /// The least round trip of the last ten seconds.
-    pub min_rtt: Option<Duration>,
-    /// Octets lost and not yet sent again.
-    pub lost: u32,
-    /// Octets that the peer says it has beyond SND.UNA.
-    pub sacked: u32,
-    /// How long a segment may be late before it is lost (RFC 8985 section 6.2 step 4).
-    pub reo_wnd: Duration,
-    /// Acknowledgments that have shown segments to arrive out of order.
-    pub reord_seen: u16,
-    /// Segments that the peer says it has got twice (RFC 2883).
-    pub dsack_dups: u16,
-}
-
 impl Tcb {
-    pub(in crate::tcp) fn loss_info(&self) -> LossInfo {
-        LossInfo {
-            ca_state: self.recovery.phase.name(),
-            min_rtt: self.rtt.min_rtt(),
-            lost: self.send.lost(),
-            sacked: self.send.sacked(),
-            reo_wnd: self.reo_wnd(),
-            reord_seen: self.recovery.reord_seen,
-            dsack_dups: self.recovery.dsack_dups,
-        }
+    /// Linux's `ca_state`: open, disorder, cwr, recovery, loss.
+    pub(in crate::tcp) fn ca_state(&self) -> &'static str {
+        self.recovery.phase.name()
+    }
+
+    /// The least round trip of the last ten seconds.
+    pub(in crate::tcp) fn min_rtt(&self) -> Option<Duration> {
+        self.rtt.min_rtt()
+    }
+
+    /// Acknowledgments that have shown segments to arrive out of order.
+    pub(in crate::tcp) fn reord_seen(&self) -> u16 {
+        self.recovery.reord_seen
+    }
+
+    /// Segments that the peer says it has got twice (RFC 2883).
+    pub(in crate::tcp) fn dsack_dups(&self) -> u16 {
+        self.recovery.dsack_dups
     }
 }

@@ -19,7 +19,6 @@ mod timeout;
 mod tlp;
 mod undo;
 
-pub use self::info::LossInfo;
 pub(super) use self::rack::Delivered;
 use self::rack::Rack;
 use self::tlp::Probe;
@@ -96,8 +95,6 @@ pub(in crate::tcp) struct Recovery {
     round_end: Seq,
     /// Without SACK: octets that duplicate acknowledgments say have left the network.
     departed: u32,
-    /// Octets that the acknowledgment at hand has shown to be lost.
-    newly_lost: u32,
     /// What there is to remember while anything is doubtful.
     episode: Option<Box<Episode>>,
 }
@@ -146,7 +143,6 @@ impl Recovery {
             recover: iss - 1,
             round_end: iss,
             departed: 0,
-            newly_lost: 0,
             episode: None,
         }
     }
@@ -181,7 +177,7 @@ impl Tcb {
     /// An acknowledgment that acknowledges, selectively or not, or reports a duplicate, or is one.
     pub(in crate::tcp) fn recover(&mut self, cx: &mut Context<'_>, news: &News) {
         let departed = self.recovery.departed;
-        self.recovery.newly_lost = 0;
+        self.send.newly_lost = 0;
         if !self.sack {
             self.count_duplicate(news);
         }
@@ -208,7 +204,7 @@ impl Tcb {
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
                 .saturating_sub(news.was_sacked + departed),
-            lost: self.recovery.newly_lost,
+            lost: self.send.newly_lost,
             flight_size: news.flight_size,
             pipe: self.pipe(),
             in_recovery,
@@ -249,7 +245,7 @@ impl Tcb {
                 if !self.sack && news.acked > 0 {
                     // RFC 6582 section 3.2 step 3: the next hole is lost as well.
                     let segments = &mut cx.core.segments;
-                    self.recovery.newly_lost += self.send.mark_head_lost(segments);
+                    self.send.newly_lost += self.send.mark_head_lost(segments);
                 }
             }
             Phase::Cwr if is_over => recovery.phase = Phase::Open,
@@ -277,7 +273,7 @@ impl Tcb {
         } else {
             self.detect_lost_by_duplicates(cx);
         }
-        self.recovery.newly_lost > 0
+        self.send.newly_lost > 0
     }
 
     /// Something is lost, and the network congested.

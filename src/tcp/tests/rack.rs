@@ -139,7 +139,7 @@ fn once_reordering_is_seen_detection_waits() {
     sack(&mut t, 0, &[block(2, 3)]);
     // The first two were late, not lost.
     recv!(t, Seg { ack: 3_001, ..ACK });
-    assert_eq!(t.tcb.loss_info().reord_seen, 1);
+    assert_eq!(t.tcb.reord_seen(), 1);
     assert_eq!(t.counters().sack_reordering, 1);
     assert_eq!(t.tcb.recovery.phase(), Phase::Open);
 
@@ -179,7 +179,7 @@ fn duplicates_that_the_peer_reports_widen_the_window() {
     t.sent();
     sack(&mut t, 10, &[block(3, 4)]);
     assert_eq!(t.tcb.reo_wnd(), quarter * 3);
-    assert_eq!(t.tcb.loss_info().dsack_dups, 3);
+    assert_eq!(t.tcb.dsack_dups(), 3);
     for _ in 0..16 {
         assert_eq!(t.tcb.reo_wnd(), quarter * 3);
         t.tcb.on_recovery_over();

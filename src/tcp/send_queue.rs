@@ -81,8 +81,6 @@ pub(super) struct SendQueue {
     /// Octets that the peer says it has beyond SND.UNA.
     sacked: u32,
     segments: u16,
-    /// Octets that the acknowledgment at hand has shown to be lost; `loss` sets it to 0.
-    pub(super) newly_lost: u32,
     /// What the peer says it has; made with the first SACK block.
     scoreboard: Option<Box<Scoreboard>>,
 }
@@ -101,7 +99,6 @@ impl Default for SendQueue {
             lost: 0,
             sacked: 0,
             segments: 0,
-            newly_lost: 0,
             scoreboard: None,
         }
     }

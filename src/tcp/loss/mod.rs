@@ -177,7 +177,7 @@ impl Tcb {
     /// An acknowledgment that acknowledges, selectively or not, or reports a duplicate, or is one.
     pub(in crate::tcp) fn recover(&mut self, cx: &mut Context<'_>, news: &News) {
         let departed = self.recovery.departed;
-        self.send.newly_lost = 0;
+        self.newly_lost = 0;
         if !self.sack {
             self.count_duplicate(news);
         }
@@ -204,7 +204,7 @@ impl Tcb {
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
                 .saturating_sub(news.was_sacked + departed),
-            lost: self.send.newly_lost,
+            lost: self.newly_lost,
             flight_size: news.flight_size,
             pipe: self.pipe(),
             in_recovery,
@@ -245,7 +245,7 @@ impl Tcb {
                 if !self.sack && news.acked > 0 {
                     // RFC 6582 section 3.2 step 3: the next hole is lost as well.
                     let segments = &mut cx.core.segments;
-                    self.send.newly_lost += self.send.mark_head_lost(segments);
+                    self.newly_lost += self.send.mark_head_lost(segments);
                 }
             }
             Phase::Cwr if is_over => recovery.phase = Phase::Open,
@@ -273,7 +273,7 @@ impl Tcb {
         } else {
             self.detect_lost_by_duplicates(cx);
         }
-        self.send.newly_lost > 0
+        self.newly_lost > 0
     }
 
     /// Something is lost, and the network congested.

@@ -185,8 +185,6 @@ pub struct Tcb {
     pub(super) receive: Option<QueueId>,
     /// The largest window that we advertise now.
     pub(super) rcv_limit: u32,
-    /// Octets that the acknowledgment at hand has shown to be lost; `loss` sets it to 0.
-    pub(super) newly_lost: u32,
     pub(super) timestamps: Option<TimestampState>,
     pub(super) timers: Timers,
     pub(super) rtt: RttEstimator,
@@ -274,7 +272,6 @@ impl Tcb {
             rcv_limit: options.initial_window(),
             send: SendQueue::default(),
             timestamps: None,
-            newly_lost: 0,
             timers: Timers::default(),
             rtt: RttEstimator::default(),
             recovery: Recovery::new(iss),

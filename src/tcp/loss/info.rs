@@ -15,7 +15,7 @@ impl Tcb {
     }
 
     /// Acknowledgments that have shown segments to arrive out of order.
-    pub(in crate::tcp) fn reord_seen(&self) -> u16 {
+    pub(in crate::tcp) fn reord_seen(&self) -> u8 {
         self.recovery.reord_seen
     }
 

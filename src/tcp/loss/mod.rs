@@ -87,7 +87,7 @@ pub(in crate::tcp) struct Recovery {
     /// Segments that the peer says it has got twice; Linux's `tcpi_dsack_dups`.
     dsack_dups: u16,
     /// How often segments have arrived out of order; RACK.reordering_seen if ever.
-    reord_seen: u16,
+    reord_seen: u8,
     /// RFC 6582's `recover`, RFC 6675's `RecoveryPoint`: nothing up to here may start another
     /// recovery.
     recover: Seq,
@@ -95,6 +95,8 @@ pub(in crate::tcp) struct Recovery {
     round_end: Seq,
     /// Without SACK: octets that duplicate acknowledgments say have left the network.
     departed: u32,
+    /// Octets that the acknowledgment at hand has shown to be lost.
+    newly_lost: u32,
     /// What there is to remember while anything is doubtful.
     episode: Option<Box<Episode>>,
 }
@@ -143,6 +145,7 @@ impl Recovery {
             recover: iss - 1,
             round_end: iss,
             departed: 0,
+            newly_lost: 0,
             episode: None,
         }
     }
@@ -177,7 +180,7 @@ impl Tcb {
     /// An acknowledgment that acknowledges, selectively or not, or reports a duplicate, or is one.
     pub(in crate::tcp) fn recover(&mut self, cx: &mut Context<'_>, news: &News) {
         let departed = self.recovery.departed;
-        self.newly_lost = 0;
+        self.recovery.newly_lost = 0;
         if !self.sack {
             self.count_duplicate(news);
         }
@@ -204,7 +207,7 @@ impl Tcb {
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
                 .saturating_sub(news.was_sacked + departed),
-            lost: self.newly_lost,
+            lost: self.recovery.newly_lost,
             flight_size: news.flight_size,
             pipe: self.pipe(),
             in_recovery,
@@ -245,7 +248,7 @@ impl Tcb {
                 if !self.sack && news.acked > 0 {
                     // RFC 6582 section 3.2 step 3: the next hole is lost as well.
                     let segments = &mut cx.core.segments;
-                    self.newly_lost += self.send.mark_head_lost(segments);
+                    self.recovery.newly_lost += self.send.mark_head_lost(segments);
                 }
             }
             Phase::Cwr if is_over => recovery.phase = Phase::Open,
@@ -273,7 +276,7 @@ impl Tcb {
         } else {
             self.detect_lost_by_duplicates(cx);
         }
-        self.newly_lost > 0
+        self.recovery.newly_lost > 0
     }
 
     /// Something is lost, and the network congested.

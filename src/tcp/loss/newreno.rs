@@ -47,7 +47,7 @@ impl Tcb {
         if self.recovery.duplicates == DUPLICATE_THRESHOLD
             && self.snd.una.after(self.recovery.recover + 1)
         {
-            self.newly_lost += self.send.mark_head_lost(&mut cx.core.segments);
+            self.recovery.newly_lost += self.send.mark_head_lost(&mut cx.core.segments);
         }
     }
 }

@@ -217,7 +217,7 @@ impl Tcb {
                 break;
             }
             cx.core.counters.lost_retransmits += u64::from(segment.retransmitted);
-            self.newly_lost += self.send.mark_oldest_lost(segments);
+            self.recovery.newly_lost += self.send.mark_oldest_lost(segments);
         }
         if waits {
             // When all that was sent before the latest is overdue.

@@ -79,10 +79,10 @@ impl Tcb {
 
     /// Section 6.3.
     fn handle_reordering_timeout(&mut self, cx: &mut Context<'_>) {
-        self.newly_lost = 0;
+        self.recovery.newly_lost = 0;
         let flight_size = self.flight_size();
         self.detect_lost_by_rack(cx);
-        let lost = self.newly_lost;
+        let lost = self.recovery.newly_lost;
         if lost == 0 || matches!(self.recovery.phase, Phase::Recovery | Phase::Loss) {
             return;
         }

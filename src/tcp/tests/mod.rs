@@ -15,6 +15,7 @@ mod keepalive;
 mod listen;
 mod memory;
 mod options;
+mod pacing;
 mod paws;
 mod persist;
 mod recovery;

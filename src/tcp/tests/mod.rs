@@ -34,6 +34,7 @@ mod simulator;
 mod states;
 mod text;
 mod time_wait;
+mod time_wait_reuse;
 mod timestamps;
 mod window;
 mod wrap;

@@ -508,6 +508,17 @@ fn the_send_window_is_taken_from_the_newest_segment() {
             ..ACK
         }
     );
-    assert_eq!(window(&t), 8_000, "an old one");
+    assert_eq!(window(&t), 8_000, "a duplicate");
+    recv!(
+        t,
+        Seg {
+            ack: 2_001,
+            text: b"xyz",
+            window: Some(100),
+            ..ACK
+        }
+    );
+    assert_eq!(window(&t), 8_000, "an old sequence number with new text");
+    assert_eq!(t.received, b"xyz");
     t.sent();
 }

@@ -16,6 +16,20 @@ fn parsed(bits: u8, options: &[u8], text: &[u8]) -> Header {
     segment(&frame, Full).3.header
 }
 
+fn route(key: FlowKey) -> Route {
+    Route {
+        link: Link {
+            local: MacAddr([2, 0, 0, 0, 0, 1]),
+            remote: MacAddr([2, 0, 0, 0, 0, 2]),
+            vlan: None,
+        },
+        key,
+        hop_limit: 64,
+        ecn: 0,
+        identification: 0,
+    }
+}
+
 /// The reserved bits are for others to use; a receiver that minds them keeps them unused for ever.
 #[test]
 fn reserved_bits_are_ignored() {
@@ -105,19 +119,8 @@ fn what_we_send_is_options_and_nops() {
                 options: options.clone(),
                 ..Header::default()
             };
-            let route = Route {
-                link: Link {
-                    local: MacAddr([2, 0, 0, 0, 0, 1]),
-                    remote: MacAddr([2, 0, 0, 0, 0, 2]),
-                    vlan: None,
-                },
-                key,
-                hop_limit: 64,
-                ecn: 0,
-                identification: 0,
-            };
             let mut frame = vec![0; MAX_HEADERS];
-            let len = segment_headers(&mut frame, &route, &header, (0, Sum::default()));
+            let len = segment_headers(&mut frame, &route(key), &header, (0, Sum::default()));
             let tcp = &frame[MAX_HEADERS - header.wire_len()..];
             let sum = Sum::of(tcp).plus(Sum::of_pseudo_header(&key, tcp.len() as u32));
             assert_eq!(sum.finish(), 0, "the checksum is right");
@@ -158,5 +161,39 @@ fn what_we_send_is_options_and_nops() {
                 .collect();
             assert_eq!(kinds, expected);
         }
+    }
+}
+
+/// RFC 1122 section 3.2.1.7: the TTL is for routers; a host that has a datagram keeps it.
+#[test]
+fn a_hop_limit_is_no_reason() {
+    for hop_limit in [0, 1, 255] {
+        let mut frame = tcp_v4(20, |_| {});
+        frame[22] = hop_limit;
+        frame[24..26].fill(0);
+        let checksum = Sum::of(&frame[14..34]).finish();
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(reason(&frame), None, "{hop_limit}");
+        let mut frame = ipv6_frame(TCP, "fd00::9", "fd00::1", &tcp_bytes(&v6_key(), 20, |_| {}));
+        frame[21] = hop_limit;
+        assert_eq!(reason(&frame), None, "{hop_limit}");
+    }
+}
+
+/// RFC 1191 and RFC 6864 section 4: DF is set and nothing is a fragment, so that the identification
+/// may be anything.
+#[test]
+fn every_datagram_says_do_not_fragment() {
+    for identification in [0, 1, 0xffff] {
+        let route = Route {
+            identification,
+            ..route(v4_key())
+        };
+        let mut frame = vec![0; MAX_HEADERS];
+        let header = Header::default();
+        let len = segment_headers(&mut frame, &route, &header, (0, Sum::default()));
+        let ip = &frame[MAX_HEADERS - len + 14..];
+        assert_eq!(ip[4..6], identification.to_be_bytes());
+        assert_eq!(ip[6..8], [0x40, 0]);
     }
 }

@@ -1,0 +1,162 @@
+//! Passive opens of one stack beside each other (RFC 9293 section 3.9.1.1), frame by frame.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use corelane::ring::sim::{SimConfig, SimDevice};
+use corelane::stack::{Queue, Service, Socket, Stack, StackConfig};
+use corelane::tcp::Config;
+use corelane::time::{Duration, Instant};
+use corelane::wire::checksum::Sum;
+use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
+use corelane::wire::tcp::{Flags, Header};
+use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
+
+const ONE: Address = Address::from_ipv4([198, 18, 0, 1]);
+const OTHER: Address = Address::from_ipv4([198, 18, 0, 3]);
+const NEITHER: Address = Address::from_ipv4([198, 18, 0, 5]);
+const PEER: Address = Address::from_ipv4([198, 18, 0, 2]);
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const PEER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+
+/// Says its name when a connection opens.
+struct Named(&'static str, Sender<&'static str>);
+
+impl Service for Named {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {
+        self.1.send(self.0).unwrap();
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+struct Server {
+    now: Instant,
+    stack: Stack<SimDevice>,
+    opened: Receiver<&'static str>,
+}
+
+impl Server {
+    fn new() -> Self {
+        let now = Instant::from_millis(1);
+        let config = StackConfig {
+            tcp: Config::default(),
+            max_connections: 100,
+            secret: [7; 32],
+            hash_key: [1, 2],
+            other_workers: 0,
+        };
+        let queue = Queue {
+            io: SimDevice::new(&SimConfig::default()).unwrap(),
+            id: 0,
+            mac: MAC,
+            mtu: 1500,
+            checksums: ChecksumPolicy::Full,
+        };
+        let (sender, opened) = channel();
+        let mut stack = Stack::new(config, vec![queue], now);
+        stack.listen(&[ONE], 7, Named("one", sender.clone()));
+        stack.listen(&[OTHER], 7, Named("other", sender.clone()));
+        stack.listen(&[ONE, OTHER], 8, Named("both", sender));
+        Self { now, stack, opened }
+    }
+
+    /// A segment of the peer's `from` to `to`; what comes back.
+    fn exchange(&mut self, from: u16, to: (Address, u16), header: &Header) -> Option<Header> {
+        let route = Route {
+            link: Link {
+                local: PEER_MAC,
+                remote: MAC,
+                vlan: None,
+            },
+            key: FlowKey {
+                local: PEER,
+                remote: to.0,
+                local_port: from,
+                remote_port: to.1,
+            },
+            hop_limit: 64,
+            ecn: 0,
+            identification: 0,
+        };
+        let mut frame = vec![0; MAX_HEADERS];
+        let len = segment_headers(&mut frame, &route, header, (0, Sum::default()));
+        let io = |stack: &mut Stack<SimDevice>, frame: &[u8]| {
+            let device = &mut stack.queues_mut().next().unwrap().io;
+            assert!(device.receive(frame));
+        };
+        io(&mut self.stack, &frame[MAX_HEADERS - len..]);
+        self.now += Duration::from_micros(100);
+        self.stack.turn(self.now);
+        let mut answer = None;
+        let device = &mut self.stack.queues_mut().next().unwrap().io;
+        device.take_sent(|frame| match parse(frame, ChecksumPolicy::Full) {
+            Ok(Packet::Tcp { key, segment, .. }) => {
+                assert_eq!((key.remote, key.remote_port), to, "it answers itself");
+                assert!(answer.replace(segment.header).is_none(), "one answer");
+            }
+            other => panic!("{other:?}"),
+        });
+        answer
+    }
+
+    /// The whole handshake. Who heard of it.
+    fn open(&mut self, from: u16, to: (Address, u16)) -> &'static str {
+        let syn = Header {
+            seq: 99,
+            flags: Flags::SYN,
+            window: 1_000,
+            ..Header::default()
+        };
+        let syn_ack = self.exchange(from, to, &syn).expect("an answer");
+        assert_eq!((syn_ack.flags, syn_ack.ack), (SYN_ACK, 100));
+        let ack = Header {
+            seq: 100,
+            ack: syn_ack.seq.wrapping_add(1),
+            flags: Flags::ACK,
+            ..syn
+        };
+        assert_eq!(self.exchange(from, to, &ack), None);
+        self.opened.try_recv().expect("it is open")
+    }
+}
+
+/// MUST-42: several listen on one port at different addresses, and one listens at several.
+#[test]
+fn listeners_of_one_port_are_told_apart_by_address() {
+    let mut server = Server::new();
+    assert_eq!(server.open(1_000, (ONE, 7)), "one");
+    assert_eq!(server.open(1_000, (OTHER, 7)), "other");
+    assert_eq!(server.open(1_001, (ONE, 8)), "both");
+    assert_eq!(server.open(1_001, (OTHER, 8)), "both");
+    let syn = Header {
+        flags: Flags::SYN,
+        ..Header::default()
+    };
+    for nobody in [(NEITHER, 7), (ONE, 9)] {
+        let answer = server.exchange(1_000, nobody, &syn).expect("an answer");
+        assert!(answer.flags.contains(Flags::RST), "{nobody:?}");
+    }
+}
+
+/// MUST-41: a listener that starts later disturbs neither connections nor the other listeners.
+#[test]
+fn a_passive_open_disturbs_nobody() {
+    let mut server = Server::new();
+    assert_eq!(server.open(1_000, (ONE, 7)), "one");
+    let (sender, opened) = channel();
+    server.stack.listen(&[NEITHER], 7, Named("late", sender));
+    assert_eq!(server.stack.live_connections(), 1);
+    assert_eq!(server.open(1_002, (ONE, 7)), "one");
+    let syn = Header {
+        flags: Flags::SYN,
+        ..Header::default()
+    };
+    let answer = server.exchange(1_000, (NEITHER, 7), &syn).expect("one");
+    assert_eq!(answer.flags, SYN_ACK);
+    assert_eq!(opened.try_iter().count(), 0, "it is only half open");
+}

@@ -110,10 +110,13 @@ struct Memory {
 impl Memory {
     fn new(algorithm: Algorithm, secret: u8) -> Self {
         let config = Config {
-            congestion: algorithm,
-            receive_buffer: LIMIT,
+            options: SocketOptions {
+                congestion: algorithm,
+                receive_buffer: BufferLimit::Fixed(LIMIT),
+                send_buffer: BufferLimit::Fixed(LIMIT),
+                ..SocketOptions::default()
+            },
             receive_memory: 4 * LIMIT as usize,
-            send_buffers: (LIMIT as usize / TEXT.len()) as u16,
             ..Config::default()
         };
         Self {
@@ -207,7 +210,7 @@ impl Flow {
             ..Setup::default().key()
         };
         let mut memory = Memory::new(algorithm, 1);
-        let tcb = Tcb::connect(&mut memory.context(start), &key, 1_460);
+        let tcb = Tcb::connect(&mut memory.context(start), &key, 1_460, OptionsId::DEFAULT);
         let mut receiver = Peer::new(memory, tcb);
         let syn = Segment {
             header: receiver.poll(start).expect("a SYN").header,

@@ -2,9 +2,9 @@
 
 use super::super::buffers::TestBuffers;
 use super::super::{
-    Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events, FlowKey, Header,
-    Instant, IsnGenerator, Listener, Segment, State, SynEntry, SynVerdict, Tcb, TimeWait,
-    TimeWaitVerdict, octets, reset_for,
+    BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events,
+    FlowKey, Header, Instant, IsnGenerator, Listener, OptionsId, Segment, SocketOptions, State,
+    SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
 };
 
 /// A core: what all connections on one side of the path share.
@@ -18,9 +18,12 @@ pub(super) struct Side {
 impl Side {
     pub(super) fn new(chance: &mut Chance, connections: usize) -> Self {
         let config = Config {
-            receive_buffer: 1_000 << chance.below(10),
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Auto(1_000 << chance.below(10)),
+                send_buffer: BufferLimit::Fixed(4_000 << chance.below(6)),
+                ..SocketOptions::default()
+            },
             receive_memory: 2_048 * connections * (4 + chance.below(200) as usize),
-            send_buffers: 4 << chance.below(6),
             sack: chance.percent(80),
             timestamps: chance.percent(70),
             window_scale: chance.percent(80),
@@ -28,6 +31,7 @@ impl Side {
             retransmissions: 30,
             syn_retransmissions: 30,
             syn_ack_retransmissions: 30,
+            orphan_timeout: Duration::from_secs(10_000),
             syn_queue: 1 + chance.below(4) as usize,
             ..Config::default()
         };
@@ -122,7 +126,7 @@ impl End {
     }
 
     pub(super) fn connect(&mut self, side: &mut Side, now: Instant, nodelay: bool) {
-        let mut tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400);
+        let mut tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400, OptionsId::DEFAULT);
         tcb.set_nodelay(nodelay);
         self.stage = Stage::Open(Box::new(tcb));
         self.connects_at = None;

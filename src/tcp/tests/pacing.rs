@@ -6,7 +6,7 @@ use crate::tcp::congestion::Algorithm;
 
 fn paced(congestion: Algorithm) -> Setup {
     let mut setup = Setup::default();
-    setup.config.congestion = congestion;
+    setup.config.options.congestion = congestion;
     setup.config.pacing = true;
     setup
 }

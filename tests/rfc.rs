@@ -60,7 +60,7 @@ const LABELS: &[(&str, u32)] = &[("MUST", 69), ("SHLD", 31), ("REC", 1)];
 
 /// Whether a row may wait for a part that is being built. `CORELANE_RFC_STRICT` in the environment
 /// refuses them as well.
-const PENDING_ALLOWED: bool = true;
+const PENDING_ALLOWED: bool = false;
 
 /// A row of a table: `| where | what is required | test |`.
 #[derive(Debug)]

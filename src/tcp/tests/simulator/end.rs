@@ -3,8 +3,8 @@
 use super::super::buffers::TestBuffers;
 use super::super::{
     Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events, FlowKey, Header,
-    Instant, IsnGenerator, Listener, Segment, State, SynEntry, SynVerdict, Tcb, TimeWait,
-    TimeWaitVerdict, octets, reset_for,
+    Instant, IsnGenerator, Keepalive, Listener, Segment, State, SynEntry, SynVerdict, Tcb,
+    TimeWait, TimeWaitVerdict, octets, reset_for,
 };
 
 /// A core: what all connections on one side of the path share.
@@ -29,6 +29,11 @@ impl Side {
             syn_retransmissions: 30,
             syn_ack_retransmissions: 30,
             syn_queue: 1 + chance.below(4) as usize,
+            keepalive: chance.percent(30).then(|| Keepalive {
+                idle: Duration::from_secs(5 + chance.below(20)),
+                interval: Duration::from_secs(5),
+                count: 100,
+            }),
             ..Config::default()
         };
         let mut secret = [0; 32];
@@ -275,6 +280,9 @@ impl End {
             return;
         };
         let mut cx = side.context(now);
+        if matches!(tcb.state(), State::Closed | State::TimeWait) {
+            assert_eq!(tcb.next_deadline(), None, "{tcb:?}");
+        }
         if tcb.is_done() && tcb.unread(cx.core) == 0 {
             self.finished = Some(tcb.close_reason());
             self.stage = Stage::Closed;

@@ -157,7 +157,7 @@ impl Server {
             panic!("the handshake is right");
         };
         tcb.handle_segment(&mut cx, &ack);
-        tcb.set_nodelay(true);
+        tcb.update_options(&mut cx, |options| options.nodelay = true);
         Self {
             core,
             memory,

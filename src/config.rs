@@ -7,7 +7,10 @@
 mod error;
 mod file;
 mod port_range;
+mod tcp;
+mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -17,7 +20,9 @@ use serde::Deserialize;
 
 pub use self::error::{ConfigError, UnknownMode};
 pub use self::port_range::PortRange;
+pub use self::tcp::{ServiceSettings, TcpSettings};
 use crate::services::Kind;
+use crate::tcp::SocketOptions;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
 use crate::worker::Idle;
@@ -84,7 +89,7 @@ impl TryFrom<String> for Mode {
 }
 
 /// A built-in server and its port: `http:80`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ServiceSpec {
     /// Which server.
@@ -161,11 +166,22 @@ pub struct Settings {
     pub client_ports: Option<PortRange>,
     /// What to serve.
     pub services: Vec<ServiceSpec>,
+    /// What differs for single services.
+    pub service: BTreeMap<ServiceSpec, ServiceSettings>,
+    /// See [`TcpSettings`]; the command line has none of them.
+    pub tcp: TcpSettings,
 }
 
 impl Settings {
     /// These settings; what they do not say, `other` may.
     pub fn or(self, other: Self) -> Self {
+        let mut service = self.service;
+        for (spec, settings) in other.service {
+            // Those of services that the command line has replaced by others say nothing.
+            if self.services.is_empty() || self.services.contains(&spec) {
+                service.entry(spec).or_insert(settings);
+            }
+        }
         fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
             if ours.is_empty() { theirs } else { ours }
         }
@@ -180,6 +196,12 @@ impl Settings {
             max_connections: self.max_connections.or(other.max_connections),
             client_ports: self.client_ports.or(other.client_ports),
             services: list(self.services, other.services),
+            service,
+            tcp: if self.tcp == TcpSettings::default() {
+                other.tcp
+            } else {
+                self.tcp
+            },
         }
     }
 }
@@ -208,6 +230,8 @@ pub struct Config {
     pub services: Vec<ServiceSpec>,
     /// Settings of TCP.
     pub tcp: crate::tcp::Config,
+    /// Options of connections to single services, by port.
+    pub service_options: BTreeMap<NonZeroU16, SocketOptions>,
 }
 
 impl Config {
@@ -224,6 +248,7 @@ impl Config {
             client_ports: PortRange::CLIENT,
             services: Vec::new(),
             tcp: crate::tcp::Config::default(),
+            service_options: BTreeMap::new(),
         }
     }
 }
@@ -257,6 +282,15 @@ impl TryFrom<Settings> for Config {
         if !(1..=MOST_CONNECTIONS).contains(&max_connections) {
             return Err(ConfigError::MaxConnections(max_connections));
         }
+        let tcp = settings.tcp.config(settings.congestion);
+        let mut service_options = BTreeMap::new();
+        for (spec, special) in &settings.service {
+            if !settings.services.contains(spec) {
+                return Err(ConfigError::ServiceNotServed(*spec));
+            }
+            let options = settings.tcp.service_options(special, &tcp.options);
+            service_options.insert(spec.port, options);
+        }
         Ok(Self {
             addresses: settings.address,
             cores: settings.cores,
@@ -266,10 +300,8 @@ impl TryFrom<Settings> for Config {
             max_connections,
             client_ports: settings.client_ports.unwrap_or(PortRange::CLIENT),
             services: settings.services,
-            tcp: crate::tcp::Config {
-                congestion: settings.congestion.unwrap_or_default(),
-                ..defaults.tcp
-            },
+            tcp,
+            service_options,
             ..defaults
         })
     }

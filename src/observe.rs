@@ -4,9 +4,11 @@
 //! [`Reply`](protocol::Reply), then it is closed.
 
 pub mod control;
+mod options;
 pub mod protocol;
 mod snapshot;
 mod table;
 
+pub use self::options::{Keepalive, SocketOptions};
 pub use self::snapshot::{Connection, Queue, Stats, Worker};
-pub use self::table::{connections_table, stats_table};
+pub use self::table::{Detail, connections_table, stats_table};

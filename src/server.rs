@@ -87,9 +87,13 @@ impl Server {
     pub fn new(config: Config) -> Self {
         let built_in = config.services.iter().map(|service| {
             let (kind, port) = (service.kind, service.port.get());
+            let special = config.service_options.get(&service.port);
+            let options = special.unwrap_or(&config.tcp.options).clone();
             Listener {
                 port,
-                open: Arc::new(move |stack, addresses| kind.listen(stack, addresses, port)),
+                open: Arc::new(move |stack, addresses| {
+                    kind.listen_with(stack, addresses, port, options.clone());
+                }),
             }
         });
         Self {

@@ -35,7 +35,9 @@ pub use self::service::{Service, Socket};
 pub use self::steering::{Rss, Steering};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
-use crate::tcp::{self, CloseReason, Core, Info, IsnGenerator, Listener, SynEntry};
+use crate::tcp::{
+    self, CloseReason, Core, Info, IsnGenerator, Listener, OptionsId, SocketOptions, SynEntry,
+};
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
 use crate::wire::{Address, ChecksumPolicy, FlowKey, MacAddr};
@@ -206,6 +208,8 @@ pub struct Stack<P: PacketIo> {
     wheel: TimerWheel,
     expired: Vec<u32>,
     services: Vec<Box<dyn AnyService>>,
+    /// Those that connections of each service begin with.
+    service_options: Vec<OptionsId>,
     listeners: HashMap<(Address, u16), (ServiceId, Listener)>,
     /// Flows that may have something to send or a timer to set.
     dirty: Vec<FlowId>,
@@ -238,6 +242,7 @@ impl<P: PacketIo> Stack<P> {
             wheel: TimerWheel::new(now),
             expired: Vec::new(),
             services: Vec::new(),
+            service_options: Vec::new(),
             listeners: HashMap::new(),
             dirty: Vec::new(),
             sending: Vec::new(),
@@ -251,8 +256,20 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    /// Hosts `service`.
+    /// The options that connections begin with unless their service says otherwise.
+    pub fn default_options(&self) -> &SocketOptions {
+        &self.core.config.options
+    }
+
+    /// Hosts `service`, whose connections begin with the default options.
     pub fn host<S: Service>(&mut self, service: S) -> ServiceId {
+        let options = self.default_options().clone();
+        self.host_with(options, service)
+    }
+
+    /// Hosts `service`, whose connections begin with `options`.
+    pub fn host_with<S: Service>(&mut self, options: SocketOptions, service: S) -> ServiceId {
+        self.service_options.push(self.core.add_options(options));
         self.services.push(Box::new(Hosted {
             service,
             connections: slab::Slab::new(),
@@ -263,10 +280,24 @@ impl<P: PacketIo> Stack<P> {
 
     /// Has `service` take the connections to `port` of any of `addresses`.
     pub fn listen<S: Service>(&mut self, addresses: &[Address], port: u16, service: S) {
-        let id = self.host(service);
+        let options = self.default_options().clone();
+        self.listen_with(addresses, port, options, service);
+    }
+
+    /// Has `service` take the connections to `port` of any of `addresses`, which begin with
+    /// `options`.
+    pub fn listen_with<S: Service>(
+        &mut self,
+        addresses: &[Address],
+        port: u16,
+        options: SocketOptions,
+        service: S,
+    ) {
+        let id = self.host_with(options, service);
+        let options = self.service_options[usize::from(id.0)];
         for &address in addresses {
             self.listeners
-                .insert((address, port), (id, Listener::default()));
+                .insert((address, port), (id, Listener::new(options)));
         }
     }
 

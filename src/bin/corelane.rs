@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use corelane::config::{Config, ConfigError, Mode, ServiceSpec, Settings};
 use corelane::observe::control::{self, AskError, DIRECTORY, Target};
 use corelane::observe::protocol::{Reply, Request};
-use corelane::observe::{connections_table, stats_table};
+use corelane::observe::{Detail, connections_table, stats_table};
 use corelane::server::{Ending, ServeError, Server, Signals};
 use corelane::tcp::congestion::Algorithm;
 use corelane::time::Duration;
@@ -33,7 +33,7 @@ enum Command {
     /// Serve on a network interface until SIGINT or SIGTERM.
     Serve(Serve),
     /// List the connections of a running server.
-    Ss(Ask),
+    Ss(Ss),
     /// Show the counters of a running server: frames, segments, drops by reason.
     Stats(Ask),
 }
@@ -94,6 +94,18 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
+struct Ss {
+    /// Say all that is known of each connection, as `ss -i` does
+    #[arg(long, short)]
+    info: bool,
+    /// Say the options of each connection
+    #[arg(long, short)]
+    options: bool,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Debug, Args)]
 struct Ask {
     /// The server with this pid, where several run
     #[arg(long, conflicts_with = "control")]
@@ -113,8 +125,14 @@ fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve(arguments),
-        Command::Ss(arguments) => ask(&arguments, Request::Connections),
-        Command::Stats(arguments) => ask(&arguments, Request::Stats),
+        Command::Ss(arguments) => {
+            let detail = Detail {
+                info: arguments.info,
+                options: arguments.options,
+            };
+            ask(&arguments.ask, Request::Connections, detail)
+        }
+        Command::Stats(arguments) => ask(&arguments, Request::Stats, Detail::default()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -183,10 +201,11 @@ fn settings(arguments: Serve) -> Settings {
         // `serve` opens nothing.
         client_ports: None,
         services: arguments.services,
+        ..Settings::default()
     }
 }
 
-fn ask(arguments: &Ask, request: Request) -> Result<(), Error> {
+fn ask(arguments: &Ask, request: Request, detail: Detail) -> Result<(), Error> {
     let target = match (arguments.pid, &arguments.control) {
         (Some(pid), _) => Target::Pid(pid),
         (None, Some(path)) => Target::Path(path),
@@ -197,7 +216,9 @@ fn ask(arguments: &Ask, request: Request) -> Result<(), Error> {
     match (arguments.json, reply) {
         (true, Reply::Connections(all)) => serde_json::to_writer_pretty(&mut out, &all)?,
         (true, Reply::Stats(stats)) => serde_json::to_writer_pretty(&mut out, &stats)?,
-        (false, Reply::Connections(all)) => out.write_all(connections_table(&all).as_bytes())?,
+        (false, Reply::Connections(all)) => {
+            out.write_all(connections_table(&all, detail).as_bytes())?;
+        }
         (false, Reply::Stats(stats)) => out.write_all(stats_table(&stats).as_bytes())?,
         // `ask` has made an error of it.
         (_, Reply::Error(error)) => return Err(AskError::Refused(error).into()),

@@ -33,6 +33,8 @@ pub enum ConfigError {
     CoreTwice(usize),
     #[error("max-connections {0} is outside 1 to {most}", most = super::MOST_CONNECTIONS)]
     MaxConnections(usize),
+    #[error("there are settings for {0}, which is not served: add it to `services`")]
+    ServiceNotServed(ServiceSpec),
     #[error(
         "\"{0}\" is no range of ports: it takes the first and the last, from 1 to 65535, for \
          example 61000-65535"

@@ -55,6 +55,7 @@ pub(super) fn algorithm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Alg
 mod tests {
     use super::super::{Config, Mode};
     use super::*;
+    use crate::tcp::{BufferLimit, Keepalive, Linger, SocketOptions};
     use crate::worker::Idle;
 
     fn parse(text: &str) -> Result<Settings, ConfigError> {
@@ -99,10 +100,131 @@ mod tests {
         let said = Config::try_from(settings).unwrap();
         let silent = Config::new(&said.interface);
         assert_eq!((said.mode, said.idle), (silent.mode, silent.idle));
-        assert_eq!(said.tcp.congestion, silent.tcp.congestion);
+        assert_eq!(said.tcp.options.congestion, silent.tcp.options.congestion);
         assert_eq!(said.drain_timeout, silent.drain_timeout);
         assert_eq!(said.max_connections, silent.max_connections);
         assert_eq!(said.client_ports, silent.client_ports);
+        assert_eq!(format!("{:?}", said.tcp), format!("{:?}", silent.tcp));
+    }
+
+    /// Those that have no default stand there as comments.
+    #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../docs/configuration.md");
+        let example = page.split("```toml").nth(1).unwrap().split("```").next();
+        let all: String = example
+            .unwrap()
+            .lines()
+            .map(|line| match line.strip_prefix("#") {
+                Some(key) if !key.starts_with(' ') => format!("{key}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let settings = parse(&all).unwrap();
+        let tcp = format!("{:?}", settings.tcp);
+        assert!(!tcp.contains("None"), "{tcp}");
+        assert_eq!(settings.service.len(), 1);
+        Config::try_from(settings).unwrap();
+    }
+
+    #[test]
+    fn all_of_tcp_can_be_said() {
+        let text = r#"
+            interface = "eth0"
+            services = ["http:80", "echo:7"]
+            [tcp]
+            receive-memory = "32 MiB"
+            delayed-ack = "20ms"
+            time-wait = "30s"
+            orphan-timeout = "10s"
+            retries = 8
+            syn-retries = 3
+            synack-retries = 2
+            syn-backlog = 100
+            challenge-ack-limit = 7
+            sack = false
+            timestamps = false
+            window-scaling = false
+            nodelay = true
+            keepalive-idle = "10m"
+            keepalive-count = 4
+            user-timeout = "1500ms"
+            linger = "0s"
+            receive-buffer-max = "2 MiB"
+            send-buffer = 65536
+            max-segment = 1000
+            fin-timeout = "5s"
+            [service."http:80"]
+            keepalive = true
+            nodelay = false
+            quickack = true
+            linger = "3s"
+            receive-buffer = "64 KiB"
+            notsent-lowat = 16384
+            window-clamp = 8192
+        "#;
+        let config = Config::try_from(parse(text).unwrap()).unwrap();
+        let tcp = &config.tcp;
+        assert_eq!(tcp.receive_memory, 32 << 20);
+        assert_eq!(tcp.delayed_ack, Duration::from_millis(20));
+        assert_eq!(tcp.time_wait, Duration::from_secs(30));
+        assert_eq!(tcp.orphan_timeout, Duration::from_secs(10));
+        assert_eq!(
+            (
+                tcp.retransmissions,
+                tcp.syn_retransmissions,
+                tcp.syn_ack_retransmissions
+            ),
+            (8, 3, 2)
+        );
+        assert_eq!((tcp.syn_queue, tcp.challenge_acks_per_second), (100, 7));
+        assert!(!tcp.sack && !tcp.timestamps && !tcp.window_scale);
+        let general = SocketOptions {
+            nodelay: true,
+            user_timeout: Some(Duration::from_millis(1_500)),
+            linger: Linger::Reset,
+            receive_buffer: BufferLimit::Auto(2 << 20),
+            send_buffer: BufferLimit::Fixed(65_536),
+            max_segment: Some(1_000),
+            fin_wait_2: Duration::from_secs(5),
+            ..SocketOptions::default()
+        };
+        assert_eq!(tcp.options, general);
+        let special = SocketOptions {
+            keepalive: Some(Keepalive {
+                idle: Duration::from_secs(600),
+                count: 4,
+                ..Keepalive::default()
+            }),
+            nodelay: false,
+            quickack: true,
+            linger: Linger::For(Duration::from_secs(3)),
+            receive_buffer: BufferLimit::Fixed(65_536),
+            notsent_lowat: Some(16_384),
+            window_clamp: Some(8_192),
+            ..general
+        };
+        let of_services: Vec<_> = config.service_options.into_values().collect();
+        assert_eq!(of_services, [special]);
+    }
+
+    /// The command line's services come without the file's settings for others.
+    #[test]
+    fn settings_of_a_service_need_the_service() {
+        let file = parse("interface = \"a\"\nservices = [\"http:80\"]\n[service.\"http:80\"]\n");
+        let file = file.unwrap();
+        assert_eq!(file.service.len(), 1);
+        let cli = Settings {
+            services: vec!["echo:7".parse().unwrap()],
+            ..Settings::default()
+        };
+        assert!(Config::try_from(cli.or(file.clone())).is_ok());
+        let stray = Settings {
+            services: vec!["echo:7".parse().unwrap()],
+            ..file
+        };
+        let message = Config::try_from(stray).unwrap_err().to_string();
+        assert!(message.contains("http:80"), "{message}");
     }
 
     #[test]
@@ -131,6 +253,38 @@ mod tests {
                 &["gopher:70"],
             ),
             ("[table]\na = 1\n", 1, &["table"]),
+            ("[tcp]\n\nnodely = true", 3, &["nodely", "nodelay"]),
+            ("[tcp]\ncongestion = \"reno\"", 2, &["congestion"]),
+            ("[tcp]\nnodelay = 1", 2, &["nodelay", "bool"]),
+            (
+                "[tcp]\ntime-wait = \"1h\"",
+                2,
+                &["time-wait", "1h", "1s", "10m"],
+            ),
+            ("[tcp]\ntime-wait = 60", 2, &["time-wait", "60", "500ms"]),
+            ("[tcp]\ndelayed-ack = \"500ms\"", 2, &["1ms", "499ms"]),
+            ("[tcp]\ndelayed-ack = \"1ns\"", 2, &["1ns", "499ms"]),
+            ("[tcp]\nretries = 0", 2, &["retries", "from 1 to 255"]),
+            ("[tcp]\nretries = -1", 2, &["retries", "-1", "255"]),
+            ("[tcp]\nretries = \"many\"", 2, &["many", "whole number"]),
+            ("[tcp]\nmax-segment = 70000", 2, &["70000", "88", "65495"]),
+            (
+                "[tcp]\nreceive-buffer-max = \"2 GiB\"",
+                2,
+                &["2 GiB", "4 KiB"],
+            ),
+            ("[tcp]\nreceive-buffer = \"6 MB\"", 2, &["6 MB", "MiB"]),
+            (
+                "[tcp]\nsend-buffer = 1",
+                2,
+                &["send-buffer", "1 is not from 4 KiB"],
+            ),
+            ("[service.\"gopher:70\"]\nnodelay = true", 1, &["gopher:70"]),
+            (
+                "[service.\"http:80\"]\n\ntime-wait = \"1s\"",
+                3,
+                &["time-wait"],
+            ),
         ] {
             let message = parse(text).unwrap_err().to_string();
             assert!(

@@ -2,10 +2,20 @@
 
 use std::fmt::Write as _;
 
+use super::options::SocketOptions;
 use super::snapshot::{Connection, Stats};
 
-/// Two lines for each connection, in the manner of `ss -ti`.
-pub fn connections_table(connections: &[Connection]) -> String {
+/// What a table says of each connection beyond its two lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// All that is known of it.
+    pub info: bool,
+    /// Its options.
+    pub options: bool,
+}
+
+/// Two lines for each connection, in the manner of `ss -ti`, and what `detail` asks for.
+pub fn connections_table(connections: &[Connection], detail: Detail) -> String {
     let header = [
         "State",
         "Recv-Q",
@@ -24,11 +34,10 @@ pub fn connections_table(connections: &[Connection]) -> String {
             *width = cell.len().max(*width);
         }
     }
-    let details = connections.iter().map(details);
     let mut out = String::new();
-    for (row, details) in rows
+    for (row, connection) in rows
         .iter()
-        .zip(std::iter::once(None).chain(details.map(Some)))
+        .zip(std::iter::once(None).chain(connections.iter().map(Some)))
     {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
@@ -37,8 +46,15 @@ pub fn connections_table(connections: &[Connection]) -> String {
         }
         out.push_str(line.trim_end());
         out.push('\n');
-        if let Some(details) = details {
-            let _ = writeln!(out, "    {details}");
+        let Some(connection) = connection else {
+            continue;
+        };
+        let _ = writeln!(out, "    {}", details(connection));
+        if detail.info {
+            let _ = writeln!(out, "    {}", info(connection));
+        }
+        if let Some(options) = connection.options.as_ref().filter(|_| detail.options) {
+            let _ = writeln!(out, "    {}", options_line(options));
         }
     }
     out
@@ -90,6 +106,115 @@ fn details(connection: &Connection) -> String {
     for (used, name) in [(connection.sack, " sack"), (connection.timestamps, " ts")] {
         if used {
             out.push_str(name);
+        }
+    }
+    out
+}
+
+/// The rest of `tcp_info`, in the words of `ss -i` where it has one. What is nothing is left out.
+fn info(connection: &Connection) -> String {
+    let mut out = String::new();
+    let mut say = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let separator = if out.is_empty() { "" } else { " " };
+            let _ = write!(out, "{separator}{name}:{value}");
+        }
+    };
+    let count = |value: u64| (value != 0).then(|| value.to_string());
+    let number = |value: Option<u64>| value.map(|value| value.to_string());
+    let time = |value: Option<u64>| value.map(millis);
+    say("ca_state", connection.recovery.clone());
+    say("backoff", count(connection.timeouts.into()));
+    say("probes", count(connection.probes.into()));
+    say("ato", time(Some(connection.ato_us)));
+    say("pmtu", count(connection.path_mtu.into()));
+    say("rcvmss", count(connection.receive_mss.into()));
+    say("advmss", count(connection.advertised_mss.into()));
+    say("bytes_sent", count(connection.octets_sent));
+    say(
+        "bytes_retrans",
+        count(connection.octets_retransmitted.into()),
+    );
+    say("bytes_acked", count(connection.octets_acked));
+    say("bytes_received", count(connection.octets_received));
+    say("segs_out", count(connection.segs_out.into()));
+    say("segs_in", count(connection.segs_in.into()));
+    say("data_segs_out", count(connection.data_segs_out.into()));
+    say("data_segs_in", count(connection.data_segs_in.into()));
+    say("lastsnd", time(connection.last_data_sent_us));
+    say("lastrcv", time(connection.last_data_received_us));
+    say("lastack", time(connection.last_heard_us));
+    say("pacing_rate", number(connection.pacing_rate));
+    say("delivery_rate", number(connection.delivery_rate));
+    say("delivered", number(connection.delivered));
+    say(
+        "delivered_ce",
+        number(connection.delivered_ce.map(u64::from)),
+    );
+    say("notsent", count(connection.unsent.into()));
+    say("sacked", count(connection.sacked.into()));
+    say("lost", count(connection.lost.into()));
+    say("reordering", number(connection.reordering.map(u64::from)));
+    say(
+        "reord_seen",
+        number(connection.reorderings_seen.map(u64::from)),
+    );
+    say("dsack_dups", number(connection.dsacks.map(u64::from)));
+    say("rcv_rtt", time(connection.receive_rtt_us));
+    say("rcv_space", number(connection.receive_space.map(u64::from)));
+    say("rcv_limit", count(connection.receive_limit.into()));
+    say("rcv_ooopack", count(connection.out_of_order.into()));
+    say("minrtt", time(connection.min_rtt_us));
+    if connection.ecn {
+        out.push_str(" ecn");
+    }
+    out
+}
+
+fn options_line(options: &SocketOptions) -> String {
+    let mut out = "options:".to_owned();
+    let flags = [
+        (options.nodelay, "nodelay"),
+        (options.cork, "cork"),
+        (options.quickack, "quickack"),
+    ];
+    for (_, name) in flags.iter().filter(|(set, _)| *set) {
+        let _ = write!(out, " {name}");
+    }
+    let limit = |octets: u32, is_auto: bool| match is_auto {
+        true => format!("auto,{octets}"),
+        false => octets.to_string(),
+    };
+    let keepalive = options.keepalive.as_ref().map(|it| {
+        let (idle, interval) = (millis(it.idle_us), millis(it.interval_us));
+        format!("{idle},{interval},{}", it.count)
+    });
+    for (name, value) in [
+        ("keepalive", keepalive),
+        ("user_timeout", options.user_timeout_us.map(millis)),
+        ("linger", options.linger_us.map(millis)),
+        (
+            "rcvbuf",
+            Some(limit(options.receive_buffer, options.receive_buffer_auto)),
+        ),
+        (
+            "sndbuf",
+            Some(limit(options.send_buffer, options.send_buffer_auto)),
+        ),
+        (
+            "window_clamp",
+            options.window_clamp.map(|it| it.to_string()),
+        ),
+        (
+            "notsent_lowat",
+            options.notsent_lowat.map(|it| it.to_string()),
+        ),
+        ("maxseg", options.max_segment.map(|it| it.to_string())),
+        ("congestion", Some(options.congestion.clone())),
+        ("linger2", Some(millis(options.fin_wait_2_us))),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(out, " {name}:{value}");
         }
     }
     out
@@ -149,14 +274,30 @@ mod tests {
             local_address: "fd00::1".parse().unwrap(),
             ..connection.clone()
         };
-        insta::assert_snapshot!(connections_table(&[connection, idle]), @"
+        insta::assert_snapshot!(connections_table(&[connection, idle], Detail::default()), @"
         State        Recv-Q Send-Q Local Address:Port Peer Address:Port Core Queue Timer
         ESTABLISHED  0      2896   198.18.0.1:80      198.18.0.2:40000  0    1     retransmission 201.500ms
             reno rtt:0.345ms/0.067ms rto:1000.000ms cwnd:14480 ssthresh:- mss:1448 flight:2896 snd_wnd:64000 rcv_wnd:524288 retrans:3 wscale:7,4 sack ts
         SYN-RECEIVED 0      2896   [fd00::1]:80       198.18.0.2:40000  0    1     -
             reno rtt:- rto:1000.000ms cwnd:14480 ssthresh:2896 mss:1448 flight:2896 snd_wnd:64000 rcv_wnd:524288 retrans:3
         ");
-        insta::assert_snapshot!(connections_table(&[]), @"State Recv-Q Send-Q Local Address:Port Peer Address:Port Core Queue Timer");
+        insta::assert_snapshot!(connections_table(&[], Detail::default()), @"State Recv-Q Send-Q Local Address:Port Peer Address:Port Core Queue Timer");
+    }
+
+    #[test]
+    fn all_that_is_known_is_said_when_asked_for() {
+        let connection = Connection::new(0, &established());
+        let detail = Detail {
+            info: true,
+            options: true,
+        };
+        let table = connections_table(&[connection], detail);
+        let lines: Vec<_> = table.lines().skip(2).map(str::trim).collect();
+        insta::assert_snapshot!(lines.join("\n"), @"
+        reno rtt:0.345ms/0.067ms rto:1000.000ms cwnd:14480 ssthresh:- mss:1448 flight:2896 snd_wnd:64000 rcv_wnd:524288 retrans:3 wscale:7,4 sack ts
+        ato:40.000ms pmtu:1500 rcvmss:1448 advmss:1460 bytes_sent:5000000000 bytes_retrans:4344 bytes_acked:4999992760 segs_out:2000 segs_in:1000 data_segs_out:1990 lastsnd:7.000ms lastack:8.000ms rcv_limit:524288
+        options: nodelay user_timeout:30000.000ms rcvbuf:auto,6291456 sndbuf:auto,4194304 congestion:cubic linger2:60000.000ms
+        ");
     }
 
     #[test]

@@ -16,10 +16,11 @@ pub use self::echo::Echo;
 pub use self::http::Http;
 use crate::ring::PacketIo;
 use crate::stack::Stack;
+use crate::tcp::SocketOptions;
 use crate::wire::Address;
 
 /// A built-in server by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// [`Http`].
     Http,
@@ -47,11 +48,23 @@ impl Kind {
 
     /// Has a new instance serve `port` of `addresses` on `stack`.
     pub fn listen<P: PacketIo>(self, stack: &mut Stack<P>, addresses: &[Address], port: u16) {
+        let options = stack.default_options().clone();
+        self.listen_with(stack, addresses, port, options);
+    }
+
+    /// The same, with `options` for its connections to begin with.
+    pub fn listen_with<P: PacketIo>(
+        self,
+        stack: &mut Stack<P>,
+        addresses: &[Address],
+        port: u16,
+        options: SocketOptions,
+    ) {
         match self {
-            Self::Http => stack.listen(addresses, port, Http),
-            Self::Echo => stack.listen(addresses, port, Echo),
-            Self::Discard => stack.listen(addresses, port, Discard),
-            Self::Chargen => stack.listen(addresses, port, Chargen),
+            Self::Http => stack.listen_with(addresses, port, options, Http),
+            Self::Echo => stack.listen_with(addresses, port, options, Echo),
+            Self::Discard => stack.listen_with(addresses, port, options, Discard),
+            Self::Chargen => stack.listen_with(addresses, port, options, Chargen),
         }
     }
 }

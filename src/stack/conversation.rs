@@ -147,16 +147,15 @@ impl Conversation<'_> {
         if self.flow.tcb.state() == State::SynSent {
             return self.abort();
         }
-        let info = self.flow.tcb.info(self.core, self.now);
-        let is_open = matches!(info.state, State::Established | State::CloseWait);
+        let tcb = &self.flow.tcb;
+        let is_open = matches!(tcb.state(), State::Established | State::CloseWait);
+        // With nothing queued, it may still have more to send than there are frames for.
+        let is_idle = tcb.unread(self.core) == 0 && !tcb.has_unacknowledged() && !tcb.is_starved();
         let mut cx = Context {
             now: self.now,
             buffers: self.buffers,
             core: self.core,
         };
-        // With nothing queued, it may still have more to send than there are frames for.
-        let is_idle =
-            info.receive_queue == 0 && info.send_queue == 0 && !self.flow.tcb.is_starved();
         if is_open && is_idle {
             self.flow.tcb.close(&mut cx);
         } else {

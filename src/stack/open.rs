@@ -245,14 +245,15 @@ impl<P: PacketIo> Stack<P> {
             Some(mtu) => path_mss.min(mtu.max(LEAST_MTU) - super::headers(key)),
             None => path_mss,
         };
+        let options = self.service_options[usize::from(service.0)];
         let mut cx = Context {
             now,
             buffers: &mut self.ports[usize::from(by.queue)],
             core: &mut self.core,
         };
         let tcb = match beyond {
-            Some(beyond) => Tcb::reconnect(&mut cx, key, path_mss, beyond),
-            None => Tcb::connect(&mut cx, key, path_mss),
+            Some(beyond) => Tcb::reconnect(&mut cx, key, path_mss, options, beyond),
+            None => Tcb::connect(&mut cx, key, path_mss, options),
         };
         let index = self
             .flows

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use slab::Slab;
 
 use super::ConnectError;
-use crate::tcp::{CloseReason, Context, Keepalive, State, Tcb};
-use crate::time::Instant;
+use crate::tcp::congestion::Algorithm;
+use crate::tcp::{CloseReason, Context, Info, Keepalive, Linger, SocketOptions, State, Tcb};
+use crate::time::{Duration, Instant};
 use crate::wire::FlowKey;
 
 /// An application. One instance per core; it shares nothing with those on other cores.
@@ -93,14 +94,60 @@ impl Socket<'_> {
         self.tcb.abort(&mut self.cx);
     }
 
+    /// The connection's options.
+    pub fn options(&self) -> &SocketOptions {
+        self.tcb.options(self.cx.core)
+    }
+
+    /// Changes the connection's options, as far as they can still count: the window scale and the
+    /// MSS are the handshake's.
+    pub fn set_options(&mut self, options: SocketOptions) {
+        self.tcb.set_options(&mut self.cx, options);
+    }
+
+    /// Changes some of the connection's options.
+    pub fn update_options(&mut self, change: impl FnOnce(&mut SocketOptions)) {
+        self.tcb.update_options(&mut self.cx, change);
+    }
+
     /// Switches Nagle's algorithm off or on.
     pub fn set_nodelay(&mut self, nodelay: bool) {
-        self.tcb.set_nodelay(nodelay);
+        self.update_options(|options| options.nodelay = nodelay);
+    }
+
+    /// Holds segments that are not full back, for at most 200 ms; or lets them go.
+    pub fn set_cork(&mut self, cork: bool) {
+        self.update_options(|options| options.cork = cork);
+    }
+
+    /// Acknowledges everything at once, or not.
+    pub fn set_quickack(&mut self, quickack: bool) {
+        self.update_options(|options| options.quickack = quickack);
     }
 
     /// Switches keepalive probes on or off.
     pub fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
-        self.tcb.set_keepalive(&self.cx, keepalive);
+        self.update_options(|options| options.keepalive = keepalive);
+    }
+
+    /// How long what was written may wait for its acknowledgment.
+    pub fn set_user_timeout(&mut self, user_timeout: Option<Duration>) {
+        self.update_options(|options| options.user_timeout = user_timeout);
+    }
+
+    /// What a close does with text that is not acknowledged.
+    pub fn set_linger(&mut self, linger: Linger) {
+        self.update_options(|options| options.linger = linger);
+    }
+
+    /// Another congestion control, which starts anew.
+    pub fn set_congestion(&mut self, congestion: Algorithm) {
+        self.update_options(|options| options.congestion = congestion);
+    }
+
+    /// What there is to know of the connection (`tcp_info`).
+    pub fn info(&self) -> Info {
+        self.tcb.info(self.cx.core, self.cx.now)
     }
 
     /// The state of the connection.

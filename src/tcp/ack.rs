@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::input::{Events, segment_length};
+use super::liveness::millis;
 use super::loss::News;
 use super::seq::Seq;
 use super::state::{Event, State};
@@ -68,11 +69,12 @@ impl Tcb {
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.snd.wl1 = seq;
         self.snd.wl2 = ack;
-        if self.snd.wnd == 0 {
+        if self.snd.wnd == 0 || (ack + self.snd.wnd).before(self.snd.nxt) {
             // What is in flight may lie beyond a window that has shrunk: that the peer answers is
-            // enough (RFC 9293 section 3.8.6, and section 3.8.6.1, MUST-37).
+            // enough (RFC 9293 section 3.8.6, SHLD-17, and section 3.8.6.1, MUST-37).
             self.rtt.on_progress();
-        } else if was_closed {
+        }
+        if was_closed && self.snd.wnd > 0 {
             // Not for each acknowledgment, or a peer that sends many of them could put off the
             // override of the sender's SWS avoidance for ever.
             self.timers.stop(Timer::Persist);
@@ -96,7 +98,8 @@ impl Tcb {
             .send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack);
         news.newest = removed.newest;
-        self.snd.una = ack;
+        self.advance_una(ack);
+        self.waiting_since = millis(cx.now);
         // What was sent once may have waited at the peer for what was sent twice.
         news.rtt = if removed.retransmitted {
             self.rtt_by_timestamp(cx, header)
@@ -156,7 +159,7 @@ impl Tcb {
     /// TIME-WAIT needs only what [`TimeWait`](super::TimeWait) keeps.
     pub(super) fn enter_time_wait(&mut self, cx: &mut Context<'_>, event: Event) {
         self.transition(event);
-        self.timers.stop_all();
+        self.stop_timers();
         cx.core.counters.time_wait += 1;
     }
 }

@@ -2,32 +2,23 @@
 //! SEND, RECEIVE, CLOSE, ABORT), as sections 3.10.1 to 3.10.5 have them.
 
 use super::buffers::{BufferId, Buffers};
-use super::config::Keepalive;
-use super::congestion::Algorithm;
 use super::context::{Context, Core};
+use super::options::{BufferLimit, Linger};
 use super::receive_queue::Readable;
 use super::state::{Event, State};
 use super::tcb::{CloseReason, FinState, Tcb};
 use super::timers::Timer;
+use crate::time::{Duration, Instant};
+
+/// Buffers that every connection may hold, however small its window.
+const LEAST_SEND_BUFFERS: usize = 64;
+/// The most, whatever the options: they are counted by 16 bits, and a limit of the send buffer in
+/// octets is one of memory, not of tiny segments.
+const MOST_SEND_BUFFERS: usize = 32_768;
+/// How long a segment that is not full may be held back (TCP_CORK of Linux).
+const CORK_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Tcb {
-    /// Switches Nagle's algorithm (RFC 9293 section 3.7.4) off or on.
-    pub fn set_nodelay(&mut self, nodelay: bool) {
-        self.nodelay = nodelay;
-    }
-
-    /// Changes the congestion control; the window stays.
-    pub fn set_congestion(&mut self, algorithm: Algorithm) {
-        self.controller.change(algorithm, self.snd.iss.0);
-    }
-
-    /// Switches keepalive probes on or off for this connection.
-    pub fn set_keepalive(&mut self, cx: &Context<'_>, keepalive: Option<Keepalive>) {
-        self.keepalive = keepalive;
-        self.timers.stop(Timer::Keepalive);
-        self.restart_keepalive(cx.now);
-    }
-
     /// Queues as much of `data` as limits allow and returns that number. After less than all of
     /// it, [`Events::WRITABLE`](super::Events::WRITABLE) follows.
     pub fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {
@@ -83,7 +74,11 @@ impl Tcb {
             // RFC 9293 section 3.10.4: queued until the connection is established.
             State::SynReceived => self.fin = FinState::Due,
             State::Established | State::CloseWait => {
+                let waits_already = self.is_waiting();
                 self.fin = FinState::Due;
+                if !waits_already {
+                    self.start_waiting(cx);
+                }
                 self.transition(Event::Close);
             }
             _ => {}
@@ -95,11 +90,11 @@ impl Tcb {
     /// RFC 2525 section 2.17).
     pub fn close(&mut self, cx: &mut Context<'_>) {
         self.closed = true;
-        if self.unread(cx.core) > 0 {
+        if self.unread(cx.core) > 0 || self.options(cx.core).linger == Linger::Reset {
             return self.abort(cx);
         }
         self.shutdown(cx);
-        self.start_fin_wait_2(cx);
+        self.start_orphan(cx);
     }
 
     /// Resets the connection (ABORT of RFC 9293 section 3.9.1).
@@ -145,12 +140,13 @@ impl Tcb {
             return self.release(cx);
         }
         self.drop_empty_receive_queue(cx.core);
+        self.tune_window(cx.core, cx.now);
         self.update_window(cx);
     }
 
     /// Where the next octets go: the last unsent segment, or a new one.
     fn tail_room(&mut self, cx: &mut Context<'_>) -> Option<TailRoom> {
-        if !self.may_send() {
+        if !self.may_send() || self.has_enough_unsent(cx) {
             return None;
         }
         let full = self
@@ -166,14 +162,57 @@ impl Tcb {
                 });
             }
         }
-        // No connection may hold more than a quarter of what is left, so that the last frames are
-        // shared by all.
-        let share = 2 + cx.buffers.available() / 4;
-        let limit = usize::from(cx.core.config.send_buffers).min(share);
-        (usize::from(self.send.segments()) < limit).then_some(TailRoom {
+        (usize::from(self.send.segments()) < self.send_limit(cx, full)).then_some(TailRoom {
             octets: usize::from(full),
             joins_tail: false,
         })
+    }
+
+    /// Buffers that the connection may hold. What counts is buffers and not octets: one octet can
+    /// pin a frame.
+    fn send_limit(&self, cx: &Context<'_>, full: u16) -> usize {
+        let options = self.options(cx.core);
+        let octets = match options.send_buffer {
+            // What is in flight, and as much to follow it, as Linux has it.
+            BufferLimit::Auto(most) => most.min(self.controller.cwnd().saturating_mul(2)),
+            BufferLimit::Fixed(octets) => octets,
+        };
+        let limit = (octets / u32::from(full.max(1))) as usize;
+        let limit = match options.send_buffer {
+            // Small text must not wait for acknowledgments of what fits into one segment.
+            BufferLimit::Auto(_) => limit.max(LEAST_SEND_BUFFERS),
+            BufferLimit::Fixed(_) => limit.max(1),
+        };
+        // No connection may hold more than a quarter of what is left, so that the last frames are
+        // shared by all.
+        let share = 2 + cx.buffers.available() / 4;
+        limit.min(share).min(MOST_SEND_BUFFERS)
+    }
+
+    /// Whether as much as the application wants is written and not sent.
+    fn has_enough_unsent(&self, cx: &Context<'_>) -> bool {
+        let unsent = self.unsent();
+        let lowat = self.options(cx.core).notsent_lowat;
+        lowat.is_some_and(|lowat| unsent >= lowat.max(1))
+    }
+
+    /// Octets written and not sent.
+    pub(super) fn unsent(&self) -> u32 {
+        let sent = self.snd.nxt.max(self.snd.iss + 1).min(self.snd.end);
+        self.snd.end.since(sent)
+    }
+
+    /// Whether a segment that is not full waits for more (TCP_CORK). A FIN sends it.
+    pub(super) fn is_corked(&self) -> bool {
+        self.cork && self.fin == FinState::None && !self.pending.sws_override
+    }
+
+    /// What is corked does not wait for ever. While something is in flight its acknowledgment comes
+    /// first.
+    pub(super) fn arm_uncork(&mut self, now: Instant) {
+        if self.flight_size() == 0 && !self.timers.is_set(Timer::Persist) {
+            self.timers.set(Timer::Persist, now + CORK_TIMEOUT);
+        }
     }
 }
 
@@ -191,6 +230,9 @@ impl TailRoom {
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(&mut dyn Buffers, BufferId) -> usize,
     ) -> Option<usize> {
+        if !tcb.is_waiting() {
+            tcb.start_waiting(cx);
+        }
         let segments = &mut cx.core.segments;
         let written = match tcb.send.unsent_tail(segments) {
             Some(tail) if self.joins_tail => {

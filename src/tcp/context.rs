@@ -6,7 +6,9 @@ use super::buffers::Buffers;
 use super::config::Config;
 use super::duplicate_acks::CausesArena;
 use super::isn::IsnGenerator;
+use super::options::OptionSets;
 use super::receive_queue::ReceiveMemory;
+use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
 use crate::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ pub struct Core {
     pub(super) segments: Slab<SendSegment>,
     pub(super) receive: ReceiveMemory,
     pub(super) causes: CausesArena,
+    pub(super) tuning: TuningArena,
+    pub(super) options: OptionSets,
     challenges: TokenBucket,
 }
 
@@ -33,6 +37,8 @@ impl Core {
             segments: Slab::new(),
             receive: ReceiveMemory::new(config.receive_memory),
             causes: CausesArena::new(),
+            tuning: TuningArena::new(),
+            options: OptionSets::new(config.options.clone()),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
         }
@@ -40,7 +46,10 @@ impl Core {
 
     /// Whether nothing is held for any connection.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.receive.is_empty() && self.causes.is_empty()
+        self.segments.is_empty()
+            && self.receive.is_empty()
+            && self.causes.is_empty()
+            && self.tuning.is_empty()
     }
 
     /// Octets held for applications, in whole pages.
@@ -156,6 +165,13 @@ counters! {
     time_wait,
     /// TIME-WAITs ended early by a new SYN.
     time_wait_recycled,
+    /// Receive windows that grew with what the application consumes.
+    receive_windows_grown,
+    /// Receive windows that would have grown but for the core's memory.
+    receive_windows_held,
+    /// Connections reset because what was written before the application closed was not acknowledged
+    /// in time.
+    orphans_given_up,
 }
 
 /// A limit of events per second.

@@ -4,6 +4,8 @@
 //! and its first SACK block speaks of that very segment (RFC 2018 section 4). Input is done before
 //! anything is sent, so the segments of a batch must be remembered until then.
 
+use std::num::NonZeroU32;
+
 use arrayvec::ArrayVec;
 use slab::Slab;
 
@@ -28,7 +30,13 @@ pub(super) type Causes = ArrayVec<Cause, MAX_CAUSES>;
 /// Which [`Causes`] of the core's arena a connection has; made when one is owed, given back when the
 /// last has been said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CausesId(u32);
+pub(super) struct CausesId(NonZeroU32);
+
+impl CausesId {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 impl Tcb {
     /// An acknowledgment that is a segment of its own, about nothing in particular.
@@ -44,17 +52,16 @@ impl Tcb {
         }
         let id = *self.causes.get_or_insert_with(|| {
             // One per connection at most, and those are numbered by u32.
-            CausesId(core.causes.insert(Causes::new()) as u32)
+            let index = core.causes.insert(Causes::new());
+            CausesId(NonZeroU32::MIN.saturating_add(index as u32))
         });
-        let _ = core.causes[id.0 as usize].try_push(cause);
+        let _ = core.causes[id.index()].try_push(cause);
     }
 
     /// The next duplicate acknowledgment that is owed, if one is: what it is to speak of.
     pub(super) fn next_duplicate_ack(&mut self, core: &mut Core) -> Option<Option<Cause>> {
         self.pending.duplicate_acks = self.pending.duplicate_acks.checked_sub(1)?;
-        let cause = self
-            .causes
-            .and_then(|id| core.causes[id.0 as usize].pop_at(0));
+        let cause = self.causes.and_then(|id| core.causes[id.index()].pop_at(0));
         if self.pending.duplicate_acks == 0 {
             self.forget_causes(core);
         }
@@ -71,7 +78,7 @@ impl Tcb {
     /// Nothing will be said of them any more.
     pub(super) fn forget_causes(&mut self, core: &mut Core) {
         if let Some(id) = self.causes.take() {
-            core.causes.remove(id.0 as usize);
+            core.causes.remove(id.index());
         }
     }
 }

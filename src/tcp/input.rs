@@ -3,6 +3,7 @@
 use std::ops::{BitOr, BitOrAssign};
 
 use super::context::Context;
+use super::liveness::{elapsed, millis};
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{AckDue, CloseReason, FinState, Tcb};
@@ -80,6 +81,9 @@ impl Tcb {
         segment: &Segment<'a>,
     ) -> Arrival<'a> {
         cx.core.counters.in_segs += 1;
+        self.statistics.segs_in = self.statistics.segs_in.wrapping_add(1);
+        let has_text = u32::from(!segment.payload.is_empty());
+        self.statistics.data_segs_in = self.statistics.data_segs_in.wrapping_add(has_text);
         match self.state {
             State::Closed | State::Listen | State::TimeWait => Arrival::default(),
             State::SynSent => self.handle_in_syn_sent(cx, segment),
@@ -168,8 +172,10 @@ impl Tcb {
         arrival.events |= Events::ACCEPTED;
         // Only now: one forged TSval would have PAWS drop all that the peer sends.
         self.remember_timestamp(cx, header, seq);
-        self.restart_keepalive(cx.now);
+        self.heard_at = millis(cx.now);
+        self.restart_keepalive(cx.core, cx.now);
         self.unanswered_probes = 0;
+        self.measure_receive_rtt(cx.core, cx.now, header, segment.payload.len());
         self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
         arrival
     }
@@ -207,33 +213,39 @@ impl Tcb {
     /// The peer's SYN, on a connection that is in SYN-SENT.
     fn synchronize(&mut self, cx: &mut Context<'_>, header: &Header) {
         self.negotiate(&cx.core.config, &header.options, cx.now);
-        self.start_receiving(cx, Seq(header.seq));
+        self.start_receiving(Seq(header.seq));
         // The window of a SYN is never scaled (RFC 7323 section 2.2).
         self.snd.wnd = u32::from(header.window);
         self.snd.max_wnd = self.snd.wnd;
         self.snd.wl1 = Seq(header.seq);
     }
 
-    pub(super) fn start_receiving(&mut self, cx: &Context<'_>, irs: Seq) {
+    pub(super) fn start_receiving(&mut self, irs: Seq) {
         self.rcv.irs = irs;
         self.rcv.nxt = irs + 1;
         self.rcv.acked = self.rcv.nxt;
-        self.rcv.edge = self.rcv.nxt + cx.core.config.receive_buffer.min(0xffff);
+        self.rcv.edge = self.rcv.nxt + self.rcv_limit.min(0xffff);
     }
 
     /// Our SYN is acknowledged.
     fn establish(&mut self, cx: &mut Context<'_>, header: &Header) {
         let retransmitted = self.rtt.expirations() > 0;
+        if self.rtt.expirations() > 1 {
+            // RFC 6928 section 2: one SYN sent again says little of the path, more of them do.
+            self.controller.on_timeout(cx.now, 0, false);
+        }
         if retransmitted {
             self.rtt.on_handshake_retransmitted();
         }
         self.measure_handshake(cx, header, retransmitted);
-        self.snd.una = self.snd.iss + 1;
+        self.advance_una(self.snd.iss + 1);
+        self.waiting_since = millis(cx.now);
+        self.heard_at = millis(cx.now);
         self.snd.wl1 = Seq(header.seq);
         self.snd.wl2 = Seq(header.ack);
         self.pending.syn = false;
         self.timers.stop(Timer::Retransmission);
-        self.restart_keepalive(cx.now);
+        self.restart_keepalive(cx.core, cx.now);
         cx.core.counters.established += 1;
     }
 
@@ -373,11 +385,11 @@ impl Tcb {
     /// and without it one peer could use up the core's limit and learn, by counting what it gets,
     /// what others were sent (CVE-2016-5696).
     pub(super) fn challenge(&mut self, cx: &mut Context<'_>) {
-        if cx.now < self.challenged_at + CHALLENGE_INTERVAL {
+        if elapsed(cx.now, self.challenged_at) < CHALLENGE_INTERVAL {
             cx.core.counters.challenge_acks_suppressed += 1;
             return;
         }
-        self.challenged_at = cx.now;
+        self.challenged_at = millis(cx.now);
         if cx.core.may_challenge(cx.now) {
             self.owe_duplicate_ack();
         }

@@ -4,8 +4,8 @@
 //! retransmissions; any other segment builds a [`Tcb`] in SYN-RECEIVED from it, which does the
 //! rest. If it is still there afterwards, it folds back into the entry.
 
-use super::config::Config;
 use super::context::Context;
+use super::options::OptionsId;
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
 use super::state::{Event, State};
@@ -18,6 +18,7 @@ use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listener {
     half_open: usize,
+    options: OptionsId,
 }
 
 /// A half-open connection: what SYN-RECEIVED has to remember, in at most 64 bytes with what the
@@ -32,6 +33,7 @@ pub struct SynEntry {
     mss: u16,
     window: u16,
     path_mss: u16,
+    options: OptionsId,
     window_scale: u8,
     flags: u8,
     retransmissions: u8,
@@ -57,6 +59,14 @@ pub enum SynVerdict {
 }
 
 impl Listener {
+    /// A listener whose connections begin with `options`.
+    pub fn new(options: OptionsId) -> Self {
+        Self {
+            half_open: 0,
+            options,
+        }
+    }
+
     /// The first segment of a peer (RFC 9293 section 3.10.7.2): a new half-open connection, or
     /// `None` when the queue is full. The segment [opens](SynEntry::opens); `beyond` is what a
     /// TIME-WAIT asks for.
@@ -75,6 +85,7 @@ impl Listener {
             return None;
         }
         let iss = cx.core.isn.isn_beyond(key, cx.now, beyond);
+        let path_mss = cx.core.options[self.options].clamp_mss(path_mss);
         let options = &header.options;
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         cx.core.counters.passive_opens += 1;
@@ -87,6 +98,7 @@ impl Listener {
             mss: options.mss.unwrap_or(0),
             window: header.window,
             path_mss,
+            options: self.options,
             window_scale: options.window_scale.unwrap_or(0),
             flags: flag(options.mss.is_some(), HAS_MSS)
                 | flag(
@@ -149,16 +161,17 @@ impl SynEntry {
     /// The SYN-ACK.
     pub fn syn_ack(&self, cx: &mut Context<'_>, key: &FlowKey) -> Header {
         cx.core.counters.out_segs += 1;
+        let options = &cx.core.options[self.options];
         let tsval = (cx.now.as_millis() as u32).wrapping_add(cx.core.isn.timestamp_offset(key));
         Header {
             seq: self.iss.0,
             ack: (self.irs + 1).0,
             flags: Flags::SYN | Flags::ACK,
-            window: cx.core.config.receive_buffer.min(0xffff) as u16,
+            window: options.syn_window(),
             urgent: 0,
             options: Options {
                 mss: Some(self.path_mss),
-                window_scale: self.has(HAS_SCALE).then(|| cx.core.config.window_shift()),
+                window_scale: self.has(HAS_SCALE).then(|| options.window_shift()),
                 sack_permitted: self.has(HAS_SACK),
                 timestamps: self.has(HAS_TIMESTAMPS).then_some(Timestamps {
                     tsval,
@@ -192,15 +205,14 @@ impl SynEntry {
     }
 
     /// The connection in SYN-RECEIVED that this entry stands for.
-    fn to_tcb(&self, cx: &Context<'_>, key: &FlowKey) -> Tcb {
-        let config: &Config = &cx.core.config;
+    fn to_tcb(&self, cx: &mut Context<'_>, key: &FlowKey) -> Tcb {
         let opening = Opening {
             iss: self.iss,
             timestamp_offset: cx.core.isn.timestamp_offset(key),
             path_mss: self.path_mss,
             is_ipv4: key.local.is_ipv4(),
         };
-        let mut tcb = Tcb::new(config, opening);
+        let mut tcb = Tcb::new(cx, opening, self.options);
         tcb.state = State::Listen;
         tcb.passive = true;
         tcb.transition(Event::Syn);
@@ -214,8 +226,8 @@ impl SynEntry {
             }),
             ..Options::default()
         };
-        tcb.negotiate(config, &options, cx.now);
-        tcb.start_receiving(cx, self.irs);
+        tcb.negotiate(&cx.core.config, &options, cx.now);
+        tcb.start_receiving(self.irs);
         tcb.snd.nxt = self.iss + 1;
         tcb.snd.wnd = u32::from(self.window);
         tcb.snd.max_wnd = tcb.snd.wnd;

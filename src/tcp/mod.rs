@@ -10,6 +10,8 @@
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
 //! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
+//! | `options` | what may differ from one connection to another |
+//! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
@@ -23,22 +25,27 @@ mod config;
 pub mod congestion;
 mod connect;
 mod context;
+mod delayed_ack;
 mod duplicate_acks;
 mod info;
 mod input;
 mod isn;
 mod listen;
+mod liveness;
 mod loss;
+mod options;
 mod output;
 mod pacing;
 mod rate;
 mod receive_queue;
+mod receive_window;
 mod reply;
 mod rtt;
 mod sack;
 mod send_queue;
 pub mod seq;
 pub mod state;
+mod statistics;
 mod tcb;
 mod text;
 mod time_wait;
@@ -48,12 +55,13 @@ mod timers;
 mod tests;
 
 pub use self::buffers::{Buffer, BufferId, Buffers};
-pub use self::config::{Config, Keepalive};
+pub use self::config::Config;
 pub use self::context::{Context, Core, Counters};
 pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;
 pub use self::listen::{Listener, SynEntry, SynVerdict};
+pub use self::options::{BufferLimit, Keepalive, Linger, OptionsId, SocketOptions};
 pub use self::output::{Payload, Transmit};
 pub use self::rate::RateSample;
 pub use self::receive_queue::Readable;

@@ -40,8 +40,13 @@ impl Tcb {
     /// Whatever timer is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) -> Events {
         self.release_paced(cx.now);
-        if self.timers.expired(Timer::DelayedAck, cx.now) && self.pending.ack == AckDue::Delayed {
-            self.pending.ack = AckDue::Now;
+        if self.timers.expired(Timer::DelayedAck, cx.now) {
+            self.handle_delayed_ack_timeout();
+        }
+        if self.timers.expired(Timer::GiveUp, cx.now)
+            && let Some(events) = self.handle_give_up_timeout(cx)
+        {
+            return events;
         }
         if self.timers.expired(Timer::Persist, cx.now) {
             if self.unanswered_probes >= cx.core.config.retransmissions {
@@ -49,24 +54,10 @@ impl Tcb {
             }
             self.handle_persist_timeout(cx);
         }
-        if self.timers.expired(Timer::FinWait2, cx.now) {
-            return self.time_out(cx);
-        }
         if self.timers.expired(Timer::Keepalive, cx.now)
-            && let Some(keepalive) = self.keepalive
+            && let Some(events) = self.handle_keepalive_timeout(cx)
         {
-            if self.flight_size() > 0 {
-                // The retransmission timer probes already, and decides.
-                self.restart_keepalive(cx.now);
-            } else if self.keepalive_probes >= keepalive.count {
-                return self.time_out(cx);
-            } else {
-                self.keepalive_probes += 1;
-                self.timers
-                    .set(Timer::Keepalive, cx.now + keepalive.interval);
-                self.pending.probe = true;
-                cx.core.counters.keepalive_probes += 1;
-            }
+            return events;
         }
         if self.timers.expired(Timer::Retransmission, cx.now) {
             return self.handle_retransmission_timeout(cx);
@@ -188,7 +179,7 @@ impl SegmentBuilder<'_, '_> {
             } else {
                 Flags::SYN
             },
-            window: self.cx.core.config.receive_buffer.min(0xffff) as u16,
+            window: self.tcb.rcv_limit.min(0xffff) as u16,
             urgent: 0,
             options,
         };
@@ -228,6 +219,8 @@ impl SegmentBuilder<'_, '_> {
             .mark_retransmitted(segments, self.cx.now, departure);
         tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
+        let again = &mut tcb.statistics.octets_retransmitted;
+        *again = again.wrapping_add(u32::from(len));
         self.cx.core.counters.retrans_segs += 1;
         let fin = end == tcb.snd.end && self.fin_was_sent();
         if fin {
@@ -261,6 +254,7 @@ impl SegmentBuilder<'_, '_> {
             .mark_sent(&mut self.cx.core.segments, self.cx.now, departure);
         tcb.snd.nxt = tcb.snd.nxt.max(seq + u32::from(len));
         tcb.sent_at = self.cx.now;
+        tcb.note_answer(self.cx);
         tcb.pending.sws_override = false;
         let fin = is_last && tcb.fin == FinState::Due;
         if fin {
@@ -295,6 +289,10 @@ impl SegmentBuilder<'_, '_> {
             // RFC 9293 section 3.7.4: a small segment waits while others are in flight.
             let is_small = len < tcb.smss && tcb.send.is_last_unsent();
             let waits = !tcb.nodelay && tcb.fin == FinState::None && tcb.flight_size() > 0;
+            if is_small && tcb.is_corked() {
+                tcb.arm_uncork(self.cx.now);
+                return None;
+            }
             let nagle = is_small && waits;
             return (!nagle).then_some(len);
         }
@@ -386,9 +384,10 @@ impl SegmentBuilder<'_, '_> {
         let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
         let window = self.window();
         let tcb = &mut *self.tcb;
-        tcb.rcv.acked = tcb.rcv.nxt;
-        tcb.pending.ack = AckDue::No;
-        tcb.timers.stop(Timer::DelayedAck);
+        tcb.note_acknowledgment();
+        tcb.statistics.segs_out = tcb.statistics.segs_out.wrapping_add(1);
+        let has_text = u32::from(payload.is_some());
+        tcb.statistics.data_segs_out = tcb.statistics.data_segs_out.wrapping_add(has_text);
         self.cx.core.counters.out_segs += 1;
         Transmit {
             header: Header {

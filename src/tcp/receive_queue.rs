@@ -2,6 +2,7 @@
 //! of order and waiting for a gap to fill. Made when there is such text, freed when there is none.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::ops::{Deref, Range};
 
 use slab::Slab;
@@ -29,7 +30,18 @@ pub(super) struct ReceiveMemory {
 
 /// Which queue of [`ReceiveMemory`] a connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct QueueId(u32);
+pub(super) struct QueueId(NonZeroU32);
+
+impl QueueId {
+    fn new(index: usize) -> Self {
+        // One per connection at most, and those are numbered by u32.
+        Self(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// Text that is ready for the application, taken out of its queue for the time of the call.
 #[derive(Debug)]
@@ -85,17 +97,22 @@ impl ReceiveMemory {
         self.pages.in_use * PAGE
     }
 
+    /// Whether half of the memory is used: no time for windows to grow.
+    pub(super) fn is_short(&self) -> bool {
+        self.pages.in_use >= self.pages.limit / 2
+    }
+
     /// A queue whose first octet is `start`.
     pub(super) fn open(&mut self, start: Seq) -> QueueId {
         let mut queue = self.spare.pop().unwrap_or_default();
         queue.start = start;
         queue.offset = 0;
-        QueueId(self.queues.insert(queue) as u32)
+        QueueId::new(self.queues.insert(queue))
     }
 
     /// Gives a queue back, with whatever it holds.
     pub(super) fn close(&mut self, id: QueueId) {
-        let mut queue = self.queues.remove(id.0 as usize);
+        let mut queue = self.queues.remove(id.index());
         for page in queue.pages.drain(..) {
             self.pages.free(page);
         }
@@ -108,7 +125,7 @@ impl ReceiveMemory {
     /// Stores `data` at `seq`, which is not before the queue's start. Returns how much of its
     /// beginning is stored now; the rest met a limit.
     pub(super) fn write(&mut self, id: QueueId, seq: Seq, data: &[u8]) -> usize {
-        let queue = &mut self.queues[id.0 as usize];
+        let queue = &mut self.queues[id.index()];
         if !queue.has_room_for_range(seq, data.len()) {
             return 0;
         }
@@ -126,32 +143,32 @@ impl ReceiveMemory {
 
     /// Octets from the start on without a gap.
     pub(super) fn contiguous(&self, id: QueueId) -> u32 {
-        self.queues[id.0 as usize].contiguous()
+        self.queues[id.index()].contiguous()
     }
 
     /// Throws away what is behind `end`, which no run contains, and returns how many octets those
     /// were. A receiver may do so with what it has selectively acknowledged (RFC 2018 section 8).
     pub(super) fn prune(&mut self, id: QueueId, end: Seq) -> u32 {
-        self.queues[id.0 as usize].prune(&mut self.pages, end)
+        self.queues[id.index()].prune(&mut self.pages, end)
     }
 
     /// The first octet that the application has not consumed.
     pub(super) fn start(&self, id: QueueId) -> Seq {
-        self.queues[id.0 as usize].start
+        self.queues[id.index()].start
     }
 
     /// All runs that are held, by sequence number.
     pub(super) fn ranges(&self, id: QueueId) -> &[ReceivedRange] {
-        &self.queues[id.0 as usize].ranges
+        &self.queues[id.index()].ranges
     }
 
     pub(super) fn holds_nothing(&self, id: QueueId) -> bool {
-        self.queues[id.0 as usize].ranges.is_empty()
+        self.queues[id.index()].ranges.is_empty()
     }
 
     /// Text that did not pass through the queue was consumed: it now starts at `seq`.
     pub(super) fn skip_to(&mut self, id: QueueId, seq: Seq) {
-        let queue = &mut self.queues[id.0 as usize];
+        let queue = &mut self.queues[id.index()];
         let len = seq.since(queue.start);
         queue.advance(&mut self.pages, len);
     }
@@ -159,7 +176,7 @@ impl ReceiveMemory {
     /// Takes the first piece of contiguous text out; [`put_back`](Self::put_back) must follow.
     pub(super) fn take(&mut self, id: QueueId) -> Option<Readable> {
         let len = self.contiguous(id) as usize;
-        let queue = &self.queues[id.0 as usize];
+        let queue = &self.queues[id.index()];
         if len == 0 {
             return None;
         }
@@ -172,7 +189,7 @@ impl ReceiveMemory {
 
     /// Puts `readable` back, of which the application has consumed `consumed` octets.
     pub(super) fn put_back(&mut self, id: QueueId, readable: Readable, consumed: usize) {
-        let queue = &mut self.queues[id.0 as usize];
+        let queue = &mut self.queues[id.index()];
         if let Some(&page) = queue.pages.front() {
             self.pages.restore(page, readable.page);
         }

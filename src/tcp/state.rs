@@ -14,10 +14,11 @@
 use std::fmt;
 
 /// A state of RFC 9293 section 3.3.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the RFC's")]
 #[repr(u8)]
 pub enum State {
+    #[default]
     Closed,
     Listen,
     SynSent,

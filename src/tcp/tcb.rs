@@ -1,18 +1,23 @@
 //! One connection (the transmission control block of RFC 9293 section 3.3.1) and what an
 //! application may do with it.
 
-use super::config::{Config, Keepalive};
-use super::congestion::AnyController;
+use super::config::Config;
+use super::congestion::{Algorithm, AnyController};
 use super::context::{Context, Core};
+use super::delayed_ack::QUICK_ACKS;
 use super::duplicate_acks::CausesId;
+use super::liveness::millis;
 use super::loss::Recovery;
+use super::options::OptionsId;
 use super::pacing::Bulk;
 use super::receive_queue::QueueId;
+use super::receive_window::TuningId;
 use super::rtt::RttEstimator;
 use super::send_queue::SendQueue;
 use super::seq::Seq;
 use super::state::{Event, State};
-use super::timers::{Timer, Timers};
+use super::statistics::Statistics;
+use super::timers::Timers;
 use crate::time::Instant;
 use crate::wire::tcp::Options;
 
@@ -165,6 +170,7 @@ pub struct Tcb {
     /// Both sides have sent a window scale option.
     pub(super) scales: bool,
     pub(super) nodelay: bool,
+    pub(super) cork: bool,
     /// The application wants to hear when it may send again.
     pub(super) wants_send: bool,
     /// The application will not read any more.
@@ -174,6 +180,8 @@ pub struct Tcb {
     /// The largest text received, an estimate of the peer's SMSS (RFC 5681 section 4.2's RMSS).
     pub(super) rmss: u16,
     pub(super) receive: Option<QueueId>,
+    /// The largest window that we advertise now.
+    pub(super) rcv_limit: u32,
     pub(super) send: SendQueue,
     pub(super) timestamps: Option<TimestampState>,
     pub(super) timers: Timers,
@@ -184,11 +192,25 @@ pub struct Tcb {
     pub(super) bulk: Option<Box<Bulk>>,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
-    /// When it last sent a challenge ACK.
-    pub(super) challenged_at: Instant,
+    /// When it last sent a challenge ACK, in milliseconds.
+    pub(super) challenged_at: u32,
     /// What the duplicate acknowledgments that are owed speak of.
     pub(super) causes: Option<CausesId>,
-    pub(super) keepalive: Option<Keepalive>,
+    /// `None` is the core's default.
+    pub(super) options: Option<OptionsId>,
+    pub(super) tuning: Option<TuningId>,
+    /// Since when something waits for its acknowledgment, or when something was last acknowledged,
+    /// in milliseconds.
+    pub(super) waiting_since: u32,
+    /// When the peer was last heard, in milliseconds.
+    pub(super) heard_at: u32,
+    /// When text last arrived, in milliseconds.
+    pub(super) text_at: u32,
+    /// Acknowledgments that are not delayed.
+    pub(super) quick_acks: u8,
+    /// What we send answers what the peer sends, and takes acknowledgments along (Linux's
+    /// "pingpong").
+    pub(super) answers: bool,
     pub(super) keepalive_probes: u8,
     /// Zero-window probes since the window closed: their back-off.
     pub(super) window_probes: u8,
@@ -197,11 +219,14 @@ pub struct Tcb {
     pub(super) passive: bool,
     pub(super) reason: CloseReason,
     pub(super) retransmits: u32,
+    pub(super) statistics: Statistics,
     pub(super) opening: Opening,
 }
 
 impl Tcb {
-    pub(super) fn new(config: &Config, opening: Opening) -> Self {
+    pub(super) fn new(cx: &mut Context<'_>, opening: Opening, options: OptionsId) -> Self {
+        let options_id = cx.core.options.share(options);
+        let options = &cx.core.options[options_id];
         let iss = opening.iss;
         let default = if opening.is_ipv4 {
             DEFAULT_MSS_IPV4
@@ -218,7 +243,7 @@ impl Tcb {
                 ..Default::default()
             },
             rcv: ReceiveVariables {
-                shift: config.window_shift(),
+                shift: options.window_shift(),
                 ..Default::default()
             },
             state: State::Closed,
@@ -234,29 +259,38 @@ impl Tcb {
             },
             sack: false,
             scales: false,
-            nodelay: false,
+            nodelay: options.nodelay,
+            cork: options.cork,
             wants_send: false,
             closed: false,
             smss,
             rmss: smss,
             receive: None,
+            rcv_limit: options.initial_window(),
             send: SendQueue::default(),
             timestamps: None,
             timers: Timers::default(),
             rtt: RttEstimator::default(),
             recovery: Recovery::new(iss),
-            controller: AnyController::new(config.congestion, smss, iss.0),
+            controller: AnyController::new(options.congestion, smss, iss.0),
             bulk: None,
             sent_at: Instant::ZERO,
-            challenged_at: Instant::ZERO,
+            challenged_at: millis(cx.now).wrapping_sub(1 << 31),
             causes: None,
-            keepalive: config.keepalive,
+            options: Some(options_id),
+            tuning: None,
+            waiting_since: millis(cx.now),
+            heard_at: millis(cx.now),
+            text_at: millis(cx.now),
+            quick_acks: QUICK_ACKS,
+            answers: false,
             keepalive_probes: 0,
             window_probes: 0,
             unanswered_probes: 0,
             passive: false,
             reason: CloseReason::Finished,
             retransmits: 0,
+            statistics: Statistics::default(),
             opening,
         }
     }
@@ -287,6 +321,11 @@ impl Tcb {
         self.pending.deferred
     }
 
+    /// Whether something that the application has written is not acknowledged.
+    pub fn has_unacknowledged(&self) -> bool {
+        !self.send.is_empty()
+    }
+
     /// Whether the application waits for room that no acknowledgment will bring, because nothing
     /// of this connection is queued: other connections hold the buffers.
     pub fn is_starved(&self) -> bool {
@@ -297,6 +336,12 @@ impl Tcb {
     pub fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.next().map(|(_, deadline)| deadline);
         [timer, self.pacing_release()].into_iter().flatten().min()
+    }
+
+    /// No deadline is left, nor what paces text that will not come.
+    pub(super) fn stop_timers(&mut self) {
+        self.timers.stop_all();
+        self.bulk = None;
     }
 
     /// Octets received in order that the application has not consumed.
@@ -311,6 +356,8 @@ impl Tcb {
             cx.core.receive.close(id);
         }
         self.forget_causes(cx.core);
+        self.forget_tuning(cx.core);
+        self.forget_options(cx.core);
     }
 
     pub(super) fn transition(&mut self, event: Event) {
@@ -336,7 +383,7 @@ impl Tcb {
         }
         self.transition(event);
         self.reason = reason;
-        self.timers.stop_all();
+        self.stop_timers();
         self.send.clear(&mut cx.core.segments, cx.buffers);
         let may_read = reason == CloseReason::Finished && !self.closed;
         if !may_read || self.unread(cx.core) == 0 {
@@ -398,20 +445,9 @@ impl Tcb {
         self.controller.on_smss(self.smss);
     }
 
-    pub(super) fn restart_keepalive(&mut self, now: Instant) {
-        if let Some(keepalive) = self.keepalive
-            && self.state.is_synchronized()
-        {
-            self.keepalive_probes = 0;
-            self.timers.set(Timer::Keepalive, now + keepalive.idle);
-        }
-    }
-
-    pub(super) fn start_fin_wait_2(&mut self, cx: &Context<'_>) {
-        if self.closed && self.state == State::FinWait2 {
-            self.timers
-                .set(Timer::FinWait2, cx.now + cx.core.config.fin_wait_2);
-        }
+    /// Another congestion control goes on with the window of the one before.
+    pub(super) fn switch_controller(&mut self, algorithm: Algorithm) {
+        self.controller.change(algorithm, self.snd.iss.0);
     }
 
     pub(super) fn drop_empty_receive_queue(&mut self, core: &mut Core) {

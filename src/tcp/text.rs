@@ -1,5 +1,4 @@
-//! The text of a segment and its FIN (RFC 9293 section 3.10.7.4, seventh and eighth check), the
-//! window that we advertise (section 3.8.6) and when we acknowledge (section 3.8.6.3).
+//! The text of a segment and its FIN (RFC 9293 section 3.10.7.4, seventh and eighth check).
 
 use super::context::Context;
 use super::duplicate_acks::Cause;
@@ -8,7 +7,6 @@ use super::receive_queue::QueueId;
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{AckDue, CloseReason, Tcb};
-use super::timers::Timer;
 use crate::wire::tcp::Flags;
 
 impl Tcb {
@@ -73,14 +71,21 @@ impl Tcb {
                 .get_or_insert_with(|| cx.core.receive.open(start));
             store_in_order(cx, id, start, rest)
         };
-        cx.core.counters.receive_memory_exhausted += (rest.len() - stored) as u64;
-        self.rcv.nxt = start + stored as u32;
+        let refused = rest.len() - stored;
+        cx.core.counters.receive_memory_exhausted += refused as u64;
+        self.note_text(cx);
+        self.advance_nxt(start + stored as u32);
         // What is longer than the path allows is several segments in one frame.
         let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.rmss = self.rmss.max(len.min(self.opening.path_mss));
         let filled_gap = self.absorb_stored(cx);
         self.drop_empty_receive_queue(cx.core);
         self.schedule_ack(cx, filled_gap);
+        if refused > 0 {
+            // It must come again, and the peer must learn soon of what has not been taken.
+            self.pending.ack = AckDue::Now;
+        }
+        self.tune_window(cx.core, cx.now);
         self.handle_fin(cx);
     }
 
@@ -99,7 +104,7 @@ impl Tcb {
             .last()
             .is_some_and(|range| range.end.after(self.rcv.nxt));
         let contiguous_end = cx.core.receive.start(id) + cx.core.receive.contiguous(id);
-        self.rcv.nxt = self.rcv.nxt.max(contiguous_end);
+        self.advance_nxt(self.rcv.nxt.max(contiguous_end));
         had_gap
     }
 
@@ -139,6 +144,7 @@ impl Tcb {
             cx.core.counters.out_of_order_queued += 1;
         }
         self.drop_empty_receive_queue(cx.core);
+        self.statistics.out_of_order = self.statistics.out_of_order.wrapping_add(1);
         self.owe_duplicate_ack_for(cx.core, Cause::OutOfOrder(seq));
     }
 
@@ -151,7 +157,7 @@ impl Tcb {
         if self.rcv.fin != Some(self.rcv.nxt) || !self.state.may_receive() {
             return;
         }
-        self.rcv.nxt += 1;
+        self.advance_nxt(self.rcv.nxt + 1);
         // It may lie right behind a window that is full.
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt);
         self.pending.ack = AckDue::Now;
@@ -159,51 +165,6 @@ impl Tcb {
             self.enter_time_wait(cx, Event::Fin);
         } else {
             self.transition(Event::Fin);
-        }
-    }
-
-    /// RFC 9293 section 3.8.6.3: at once for every second full segment and when a gap is there or
-    /// has just been filled (RFC 5681 section 4.2), else soon.
-    fn schedule_ack(&mut self, cx: &mut Context<'_>, filled_gap: bool) {
-        if filled_gap {
-            self.forgive_duplicate_acks(cx.core);
-        }
-        let unacknowledged = self.rcv.nxt.since(self.rcv.acked);
-        if filled_gap || unacknowledged >= 2 * u32::from(self.rmss) {
-            self.pending.ack = AckDue::Now;
-        } else if self.pending.ack == AckDue::No {
-            self.pending.ack = AckDue::Delayed;
-            self.timers
-                .set(Timer::DelayedAck, cx.now + cx.core.config.delayed_ack);
-        }
-    }
-
-    /// The application has read: tells the peer of the room, if it is worth a segment.
-    pub(super) fn update_window(&mut self, cx: &Context<'_>) {
-        if self.state.may_receive() && self.window_edge(cx).after(self.rcv.edge) {
-            self.pending.ack = AckDue::Now;
-        }
-    }
-
-    /// Octets for which the receive buffer has room.
-    pub(super) fn free_window(&self, cx: &Context<'_>) -> u32 {
-        self.window_limit(cx).saturating_sub(self.unread(cx.core))
-    }
-
-    /// The largest window that the buffer allows and the header can say.
-    fn window_limit(&self, cx: &Context<'_>) -> u32 {
-        cx.core.config.receive_buffer.min(0xffff << self.rcv.shift)
-    }
-
-    /// Where the window should end now: at most as far as memory allows, never left of where it
-    /// ended, and further only by a step that is worth it (RFC 9293 section 3.8.6.2.2).
-    pub(super) fn window_edge(&self, cx: &Context<'_>) -> Seq {
-        let edge = self.rcv.nxt + self.free_window(cx);
-        let step = (self.window_limit(cx) / 2).min(u32::from(self.rmss));
-        if edge.after(self.rcv.edge) && edge.since(self.rcv.edge) >= step {
-            edge
-        } else {
-            self.rcv.edge
         }
     }
 }

@@ -17,8 +17,8 @@ pub(super) enum Timer {
     DelayedAck,
     /// RFC 9293 section 3.8.4: the peer is silent.
     Keepalive,
-    /// An orphan in FIN-WAIT-2 has waited long enough.
-    FinWait2,
+    /// What waits has waited long enough: the user timeout, linger, an orphan, FIN-WAIT-2.
+    GiveUp,
 }
 
 impl Timer {
@@ -27,7 +27,7 @@ impl Timer {
         Self::Persist,
         Self::DelayedAck,
         Self::Keepalive,
-        Self::FinWait2,
+        Self::GiveUp,
     ];
 
     /// Its name in `ss`.
@@ -37,7 +37,7 @@ impl Timer {
             Self::Persist => "persist",
             Self::DelayedAck => "delayed-ack",
             Self::Keepalive => "keepalive",
-            Self::FinWait2 => "fin-wait-2",
+            Self::GiveUp => "give-up",
         }
     }
 }

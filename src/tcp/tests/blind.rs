@@ -7,7 +7,10 @@ const WINDOW: u32 = 10_000;
 fn with_window() -> Host {
     Setup {
         config: Config {
-            receive_buffer: WINDOW,
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Fixed(WINDOW),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()

@@ -46,7 +46,7 @@ fn check(t: &Host) {
 
 /// The largest window that rounding up to the unit of the scale allows.
 fn tcb_buffer(t: &Host) -> u32 {
-    t.core.config.receive_buffer + (1 << t.tcb.rcv.shift)
+    t.tcb.options(&t.core).receive_buffer.most() + (1 << t.tcb.rcv.shift)
 }
 
 fn start(chance: &mut Chance) -> Host {
@@ -59,11 +59,11 @@ fn start(chance: &mut Chance) -> Host {
     setup.start = Instant::from_nanos(1_000_000_000 + chance.below(20_000_000_000_000));
     setup.window = chance.next() as u16;
     setup.buffers = 300;
-    setup.config.receive_buffer = 1 << (8 + chance.below(12));
+    setup.config.options.receive_buffer = BufferLimit::Auto(1 << (8 + chance.below(12)));
     setup.config.receive_memory = 2_048 * chance.below(200) as usize;
-    setup.config.send_buffers = 100;
+    setup.config.options.send_buffer = BufferLimit::Fixed(100_000);
     if chance.percent(30) {
-        setup.config.keepalive = Some(Keepalive::default());
+        setup.config.options.keepalive = Some(Keepalive::default());
     }
     if chance.percent(40) {
         let mut t = setup.clone().connecting();

@@ -11,7 +11,10 @@ const KEEPALIVE: Keepalive = Keepalive {
 fn with_keepalive() -> Host {
     Setup {
         config: Config {
-            keepalive: Some(KEEPALIVE),
+            options: SocketOptions {
+                keepalive: Some(KEEPALIVE),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()
@@ -58,10 +61,10 @@ fn a_dead_peer_is_given_up() {
 #[test]
 fn it_can_be_switched_on_and_off_for_one_connection() {
     let mut t = established();
-    t.with(|tcb, cx| tcb.set_keepalive(cx, Some(KEEPALIVE)));
+    t.with(|tcb, cx| tcb.update_options(cx, |it| it.keepalive = Some(KEEPALIVE)));
     advance!(t, 100 s);
     t.sent_one();
-    t.with(|tcb, cx| tcb.set_keepalive(cx, None));
+    t.with(|tcb, cx| tcb.update_options(cx, |it| it.keepalive = None));
     advance!(t, 1000 s);
     sent_nothing!(t);
 }
@@ -71,11 +74,14 @@ fn it_can_be_switched_on_and_off_for_one_connection() {
 fn it_does_not_compete_with_retransmission() {
     let mut t = Setup {
         config: Config {
-            keepalive: Some(Keepalive {
-                idle: Duration::from_secs(1),
-                interval: Duration::from_secs(1),
-                count: 2,
-            }),
+            options: SocketOptions {
+                keepalive: Some(Keepalive {
+                    idle: Duration::from_secs(1),
+                    interval: Duration::from_secs(1),
+                    count: 2,
+                }),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()

@@ -165,7 +165,10 @@ fn text_that_is_consumed_needs_no_memory() {
 fn a_connection_has_a_limit_of_buffers_and_hears_when_there_is_room() {
     let mut t = Setup {
         config: Config {
-            send_buffers: 4,
+            options: SocketOptions {
+                send_buffer: BufferLimit::Fixed(4_000),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()

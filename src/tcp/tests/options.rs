@@ -58,7 +58,7 @@ fn the_syn_ack_answers_each_option_and_offers_none_by_itself() {
         };
         let options = syn(offered.clone()).half_open().syn_ack.options;
         assert_eq!(options.mss, Some(1_460));
-        assert_eq!(options.window_scale, offered.window_scale.map(|_| 4));
+        assert_eq!(options.window_scale, offered.window_scale.map(|_| 7));
         assert_eq!(options.sack_permitted, offered.sack_permitted);
         assert_eq!(
             options.timestamps.map(|t| t.tsecr),
@@ -68,7 +68,7 @@ fn the_syn_ack_answers_each_option_and_offers_none_by_itself() {
         let info = t.tcb.info(&t.core, t.now);
         assert_eq!(info.sack, offered.sack_permitted);
         assert_eq!(info.timestamps, offered.timestamps.is_some());
-        let shifts = if bits & 1 != 0 { (7, 4) } else { (0, 0) };
+        let shifts = if bits & 1 != 0 { (7, 7) } else { (0, 0) };
         assert_eq!(info.window_scale, shifts);
     }
 }
@@ -104,7 +104,7 @@ fn an_active_open_offers_everything() {
     let mut t = Setup::default().connecting();
     let options = t.sent_one().header.options;
     assert_eq!(options.mss, Some(1_460));
-    assert_eq!(options.window_scale, Some(4));
+    assert_eq!(options.window_scale, Some(7));
     assert!(options.sack_permitted && options.timestamps.is_some());
 }
 
@@ -113,7 +113,10 @@ fn an_active_open_offers_everything() {
 fn a_simultaneous_open_answers_a_scale_of_zero() {
     let mut t = Setup {
         config: Config {
-            receive_buffer: 32_768,
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Auto(32_768),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()

@@ -323,3 +323,72 @@ fn segments_of_one_tick_may_be_reordered() {
     assert_eq!(t.received, text);
     t.sent();
 }
+
+/// The examples of section 4.3: segments A to E of a thousand octets, each with its own timestamp,
+/// and what is echoed for them.
+fn echoes(arrivals: &[(u32, u32)], expected: &[(u32, u32)]) {
+    let mut t = Setup::with_options().established();
+    for (&(segment, tsval), &(ack, echo)) in arrivals.iter().zip(expected) {
+        recv!(
+            t,
+            Seg {
+                seq: 1 + 1_000 * segment,
+                text: &[7; 1_000],
+                timestamps: Some((tsval, 0)),
+                ..ACK
+            }
+        );
+        if ack == 0 {
+            sent_nothing!(t);
+            continue;
+        }
+        let sent = t.sent_one();
+        let timestamps = sent.header.options.timestamps.expect("in use");
+        assert_eq!(
+            ((sent.ack - 1) / 1_000, timestamps.tsecr),
+            (ack, echo),
+            "after segment {segment}"
+        );
+    }
+}
+
+const A: u32 = 0;
+const B: u32 = 1;
+const C: u32 = 2;
+const D: u32 = 3;
+const E: u32 = 4;
+
+/// (A) Delayed acknowledgments: the earliest of those that one covers.
+#[test]
+fn a_delayed_acknowledgment_echoes_the_first_segment() {
+    echoes(
+        &[(A, 1), (B, 2), (C, 3), (D, 4)],
+        &[(0, 0), (2, 1), (0, 0), (4, 3)],
+    );
+}
+
+/// (B) and (C): a hole, and another one behind it, with their segments late.
+#[test]
+fn holes_echo_the_last_segment_that_advanced_the_window() {
+    let mut t = Setup::with_options().established();
+    let mut arrive = |segment: u32, tsval: u32| {
+        recv!(
+            t,
+            Seg {
+                seq: 1 + 1_000 * segment,
+                text: &[7; 1_000],
+                timestamps: Some((tsval, 0)),
+                ..ACK
+            }
+        );
+        advance!(t, 40 ms);
+        let sent = t.sent_one();
+        let timestamps = sent.header.options.timestamps.expect("in use");
+        ((sent.ack - 1) / 1_000, timestamps.tsecr)
+    };
+    assert_eq!(arrive(A, 1), (1, 1));
+    assert_eq!(arrive(C, 3), (1, 1));
+    assert_eq!(arrive(B, 2), (3, 2));
+    assert_eq!(arrive(E, 5), (3, 2));
+    assert_eq!(arrive(D, 4), (5, 4));
+}

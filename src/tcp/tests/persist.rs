@@ -76,7 +76,10 @@ fn an_acknowledgment_beyond_a_shrunk_window_counts() {
 fn our_window_may_stay_closed() {
     let mut t = Setup {
         config: Config {
-            receive_buffer: 3_000,
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Fixed(3_000),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()

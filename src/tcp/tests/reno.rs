@@ -7,7 +7,10 @@ use crate::tcp::congestion::Algorithm;
 fn setup() -> Setup {
     Setup {
         config: Config {
-            congestion: Algorithm::Reno,
+            options: SocketOptions {
+                congestion: Algorithm::Reno,
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()
@@ -57,8 +60,40 @@ fn the_initial_window_is_rfc_6928s() {
     }
 }
 
-/// RFC 6928 section 2: after the SYN was lost the window is one segment... or, as RFC 5681 section
-/// 3.1 has it, the SYN-ACK does not make it larger.
+/// RFC 6928 section 2: a SYN that was sent again may have been lost for any reason, two tell of a
+/// path that is congested. Whoever opens.
+#[test]
+fn two_lost_syns_make_the_initial_window_one_segment() {
+    for (lost, window) in [(0, 10_000), (1, 10_000), (2, 1_000), (4, 1_000)] {
+        let mut t = setup().connecting();
+        t.sent();
+        for _ in 0..lost {
+            let due = t.tcb.next_deadline().expect("the SYN is due again");
+            t.advance(due.saturating_since(t.now));
+        }
+        let header = Header {
+            flags: SYN_ACK,
+            ack: t.tcb.snd.nxt.0,
+            ..setup().syn()
+        };
+        t.handle(&Segment {
+            header,
+            payload: &[],
+        });
+        assert_eq!(windows(&t), (window, None), "{lost} SYNs");
+        t.sent();
+
+        let mut half = setup().half_open();
+        for _ in 0..lost {
+            assert!(half.timeout());
+        }
+        let ack = half.third_ack();
+        let t = half.open(&ack, &[]);
+        assert_eq!(windows(&t), (window, None), "{lost} SYN-ACKs");
+    }
+}
+
+/// RFC 5681 section 3.1: the acknowledgment of the SYN does not enlarge the window.
 #[test]
 fn the_handshake_does_not_enlarge_the_window() {
     let mut t = setup().connecting();
@@ -368,6 +403,8 @@ fn a_filled_gap_is_acknowledged_at_once() {
     sent!(t, [Seg { ack: 3_001, ..ACK }]);
     recv!(t, seg(&text, 3));
     sent!(t, [Seg { ack: 5_001, ..ACK }]);
+    // After the quick acknowledgments that follow a gap.
+    t.tcb.quick_acks = 0;
     recv!(t, seg(&text, 5));
     sent_nothing!(t);
 }

@@ -6,7 +6,10 @@ use crate::tcp::congestion::Algorithm;
 fn reno(setup: Setup) -> Setup {
     Setup {
         config: Config {
-            congestion: Algorithm::Reno,
+            options: SocketOptions {
+                congestion: Algorithm::Reno,
+                ..setup.config.options
+            },
             ..setup.config
         },
         ..setup
@@ -207,7 +210,7 @@ fn what_recovery_has_inflated_is_taken_back() {
 #[test]
 fn keepalive_is_patient_by_default() {
     let mut t = established();
-    t.with(|tcb, cx| tcb.set_keepalive(cx, Some(Keepalive::default())));
+    t.with(|tcb, cx| tcb.update_options(cx, |it| it.keepalive = Some(Keepalive::default())));
     let start = t.now;
     let mut at = Vec::new();
     while t.state() == State::Established {

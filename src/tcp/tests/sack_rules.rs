@@ -200,3 +200,73 @@ fn what_is_sacked_is_not_sent_again() {
         }
     }
 }
+
+/// Section 7's examples: the left edge of the window is 5000, eight segments of 500 octets follow,
+/// and some of them are lost. Each arrival's acknowledgment and blocks.
+fn example(arrivals: &[u32], expected: &[(u32, &[(u32, u32)])]) {
+    let mut setup = Setup::with_options();
+    setup.syn.timestamps = None;
+    setup.irs = 4_999;
+    let mut t = setup.established();
+    assert_eq!(arrivals.len(), expected.len());
+    for (&seq, &(ack, said)) in arrivals.iter().zip(expected) {
+        recv!(
+            t,
+            Seg {
+                seq: seq - 4_999,
+                text: &[7; 500],
+                ..ACK
+            }
+        );
+        advance!(t, 40 ms);
+        let sent = t.sent_one();
+        assert_eq!(sent.ack + 4_999, ack, "after {seq}");
+        let absolute: Vec<_> = blocks(&t, &sent)
+            .iter()
+            .map(|(left, right)| (left + 4_999, right + 4_999))
+            .collect();
+        assert_eq!(absolute, said, "after {seq}");
+    }
+}
+
+/// Case 1: the last four are lost. There is nothing to select.
+#[test]
+fn example_1_of_rfc_2018() {
+    example(
+        &[5_000, 5_500, 6_000, 6_500],
+        &[(5_500, &[]), (6_000, &[]), (6_500, &[]), (7_000, &[])],
+    );
+}
+
+/// Case 2: the first is lost.
+#[test]
+fn example_2_of_rfc_2018() {
+    example(
+        &[5_500, 6_000, 6_500, 7_000, 7_500, 8_000, 8_500],
+        &[
+            (5_000, &[(5_500, 6_000)]),
+            (5_000, &[(5_500, 6_500)]),
+            (5_000, &[(5_500, 7_000)]),
+            (5_000, &[(5_500, 7_500)]),
+            (5_000, &[(5_500, 8_000)]),
+            (5_000, &[(5_500, 8_500)]),
+            (5_000, &[(5_500, 9_000)]),
+        ],
+    );
+}
+
+/// Case 3: the second, fourth, sixth and eighth are lost; then the fourth arrives, and the second.
+#[test]
+fn example_3_of_rfc_2018() {
+    example(
+        &[5_000, 6_000, 7_000, 8_000, 6_500, 5_500],
+        &[
+            (5_500, &[]),
+            (5_500, &[(6_000, 6_500)]),
+            (5_500, &[(7_000, 7_500), (6_000, 6_500)]),
+            (5_500, &[(8_000, 8_500), (7_000, 7_500), (6_000, 6_500)]),
+            (5_500, &[(6_000, 7_500), (8_000, 8_500)]),
+            (7_500, &[(8_000, 8_500)]),
+        ],
+    );
+}

@@ -7,8 +7,14 @@ fn window(t: &Host) -> u32 {
 }
 
 /// Our shift is 4, for a buffer of 512 KiB; the peer's is 3.
+fn setup() -> Setup {
+    let mut setup = Setup::with_options();
+    setup.config.options.receive_buffer = BufferLimit::Fixed(512 * 1024);
+    setup
+}
+
 fn scaled() -> Host {
-    Setup::with_options().established()
+    setup().established()
 }
 
 /// Section 2.3: every window but that of a SYN is shifted left by what the peer has said, in segments
@@ -46,7 +52,7 @@ fn the_peers_window_is_shifted_in_every_segment() {
 
 #[test]
 fn our_window_is_shifted_in_every_segment_but_the_syn() {
-    let half = Setup::with_options().half_open();
+    let half = setup().half_open();
     assert_eq!(half.syn_ack.window, 0xffff, "never scaled");
     assert_eq!(half.syn_ack.options.window_scale, Some(4));
     let mut t = scaled();

@@ -14,6 +14,8 @@ pub(super) struct Setup {
     pub(super) window: u16,
     pub(super) syn: Options,
     pub(super) buffers: usize,
+    /// Whether the first acknowledgments are quick, as they are but for these tests.
+    pub(super) quick: bool,
 }
 
 impl Default for Setup {
@@ -22,7 +24,10 @@ impl Default for Setup {
         Self {
             // What most tests are about is not how fast a window grows or is used up.
             config: Config {
-                congestion: Algorithm::Reno,
+                options: SocketOptions {
+                    congestion: Algorithm::Reno,
+                    ..SocketOptions::default()
+                },
                 pacing: false,
                 ..Config::default()
             },
@@ -36,6 +41,7 @@ impl Default for Setup {
                 ..Options::default()
             },
             buffers: 1_000,
+            quick: false,
         }
     }
 }
@@ -63,7 +69,18 @@ impl Setup {
     }
 
     pub(super) fn core(&self) -> Core {
-        Core::new(self.config.clone(), IsnGenerator::new([7; 32]))
+        let mut config = self.config.clone();
+        if config.options.send_buffer == SocketOptions::default().send_buffer {
+            // Tests write all that they have at once, and look at what goes out.
+            config.options.send_buffer = BufferLimit::Fixed(256_000);
+        }
+        Core::new(config, IsnGenerator::new([7; 32]))
+    }
+
+    fn slow_down(&self, tcb: &mut Tcb) {
+        if !self.quick {
+            tcb.quick_acks = 0;
+        }
     }
 
     /// Timestamps, SACK and a shift of 3.
@@ -142,7 +159,8 @@ impl Setup {
             buffers: &mut buffers,
             core: &mut core,
         };
-        let tcb = Tcb::connect(&mut cx, &key, self.path_mss);
+        let mut tcb = Tcb::connect(&mut cx, &key, self.path_mss, OptionsId::DEFAULT);
+        self.slow_down(&mut tcb);
         Host::new(self.start, self.irs, self.window, core, buffers, tcb)
     }
 }
@@ -208,9 +226,10 @@ impl HalfOpen {
     /// The segment goes to the connection that the entry stands for.
     #[track_caller]
     pub(super) fn open(mut self, header: &Header, text: &[u8]) -> Host {
-        let SynVerdict::Opens(tcb) = self.handle(header) else {
+        let SynVerdict::Opens(mut tcb) = self.handle(header) else {
             panic!("does not open");
         };
+        self.setup.slow_down(&mut tcb);
         let mut host = Host::new(
             self.now,
             self.setup.irs,

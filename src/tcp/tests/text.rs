@@ -8,7 +8,10 @@ const SMALL: u32 = 10_000;
 fn with_small_window() -> Host {
     Setup {
         config: Config {
-            receive_buffer: SMALL,
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Auto(SMALL),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()

@@ -158,3 +158,23 @@ fn the_answer_is_the_last_acknowledgment() {
         t.tcb.timestamps.expect("in use").tsval(t.now)
     );
 }
+
+/// RFC 1337 figure 1: an old duplicate arrives, the acknowledgment of it meets a peer that has
+/// forgotten the connection, and that peer's reset would end TIME-WAIT.
+#[test]
+fn time_wait_is_not_assassinated() {
+    let (mut t, mut wait) = waiting(false);
+    let deadline = wait.deadline;
+    let duplicate = t.header(&ACK);
+    let TimeWaitVerdict::Acknowledge(answer) = handle(&mut t, &mut wait, duplicate, b"old") else {
+        panic!("an old duplicate is answered");
+    };
+    let reset = reset_for(&Segment {
+        header: answer,
+        payload: &[],
+    });
+    let reset = reset.expect("the peer is closed");
+    let verdict = handle(&mut t, &mut wait, reset, &[]);
+    assert!(matches!(verdict, TimeWaitVerdict::Drop), "{verdict:?}");
+    assert_eq!(wait.deadline, deadline);
+}

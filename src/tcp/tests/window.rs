@@ -322,7 +322,10 @@ fn an_old_segment_does_not_bring_back_an_old_window() {
 fn the_receiver_offers_more_only_if_it_is_worth_it() {
     let mut t = Setup {
         config: Config {
-            receive_buffer: 10_000,
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Auto(10_000),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::default()
@@ -426,7 +429,10 @@ fn without_scale_reading_does_not_chatter() {
 fn small_segments_do_not_lift_the_window_beyond_the_buffer() {
     let mut t = Setup {
         config: Config {
-            receive_buffer: 100_000,
+            options: SocketOptions {
+                receive_buffer: BufferLimit::Fixed(100_000),
+                ..SocketOptions::default()
+            },
             ..Config::default()
         },
         ..Setup::with_options()

@@ -159,7 +159,10 @@ fn a_window_may_end_beyond_the_wrap() {
         let setup = Setup {
             window: 2_000,
             config: Config {
-                receive_buffer: 1_500,
+                options: SocketOptions {
+                    receive_buffer: BufferLimit::Fixed(1_500),
+                    ..SocketOptions::default()
+                },
                 ..Config::default()
             },
             ..Setup::default()

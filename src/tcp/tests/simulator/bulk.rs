@@ -10,8 +10,6 @@ use crate::wire::checksum::Sum;
 static TEXT: [u8; 1_460] = [0; 1_460];
 /// Ethernet and IPv4 headers.
 const LOWER_HEADERS: usize = 14 + 20;
-/// Limits of memory, in octets, as generous as Linux's.
-const LIMIT: u32 = 6 << 20;
 
 /// Buffers that know only how long they are.
 #[derive(Debug, Default)]
@@ -110,10 +108,10 @@ struct Memory {
 impl Memory {
     fn new(algorithm: Algorithm, secret: u8) -> Self {
         let config = Config {
-            congestion: algorithm,
-            receive_buffer: LIMIT,
-            receive_memory: 4 * LIMIT as usize,
-            send_buffers: (LIMIT as usize / TEXT.len()) as u16,
+            options: SocketOptions {
+                congestion: algorithm,
+                ..SocketOptions::default()
+            },
             ..Config::default()
         };
         Self {
@@ -207,7 +205,7 @@ impl Flow {
             ..Setup::default().key()
         };
         let mut memory = Memory::new(algorithm, 1);
-        let tcb = Tcb::connect(&mut memory.context(start), &key, 1_460);
+        let tcb = Tcb::connect(&mut memory.context(start), &key, 1_460, OptionsId::DEFAULT);
         let mut receiver = Peer::new(memory, tcb);
         let syn = Segment {
             header: receiver.poll(start).expect("a SYN").header,

@@ -2,9 +2,9 @@
 
 use super::super::buffers::TestBuffers;
 use super::super::{
-    Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events, FlowKey, Header,
-    Instant, IsnGenerator, Keepalive, Listener, Segment, State, SynEntry, SynVerdict, Tcb,
-    TimeWait, TimeWaitVerdict, octets, reset_for,
+    BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events,
+    FlowKey, Header, Instant, IsnGenerator, Keepalive, Listener, OptionsId, Segment, SocketOptions,
+    State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
 };
 
 /// A core: what all connections on one side of the path share.
@@ -18,9 +18,8 @@ pub(super) struct Side {
 impl Side {
     pub(super) fn new(chance: &mut Chance, connections: usize) -> Self {
         let config = Config {
-            receive_buffer: 1_000 << chance.below(10),
+            options: options(chance),
             receive_memory: 2_048 * connections * (4 + chance.below(200) as usize),
-            send_buffers: 4 << chance.below(6),
             sack: chance.percent(80),
             timestamps: chance.percent(70),
             window_scale: chance.percent(80),
@@ -28,12 +27,8 @@ impl Side {
             retransmissions: 30,
             syn_retransmissions: 30,
             syn_ack_retransmissions: 30,
+            orphan_timeout: Duration::from_secs(10_000),
             syn_queue: 1 + chance.below(4) as usize,
-            keepalive: chance.percent(30).then(|| Keepalive {
-                idle: Duration::from_secs(5 + chance.below(20)),
-                interval: Duration::from_secs(5),
-                count: 100,
-            }),
             ..Config::default()
         };
         let mut secret = [0; 32];
@@ -51,6 +46,30 @@ impl Side {
             buffers: &mut self.buffers,
             core: &mut self.core,
         }
+    }
+}
+
+/// What an application may wish for, but for what gives up.
+fn options(chance: &mut Chance) -> SocketOptions {
+    let window = 1_000 << chance.below(10);
+    SocketOptions {
+        nodelay: chance.percent(30),
+        cork: chance.percent(10),
+        quickack: chance.percent(20),
+        keepalive: chance.percent(30).then(|| Keepalive {
+            idle: Duration::from_secs(5 + chance.below(20)),
+            interval: Duration::from_secs(5),
+            count: 100,
+        }),
+        receive_buffer: if chance.percent(70) {
+            BufferLimit::Auto(window)
+        } else {
+            BufferLimit::Fixed(window)
+        },
+        send_buffer: BufferLimit::Fixed(4_000 << chance.below(6)),
+        notsent_lowat: chance.percent(20).then(|| 1 + chance.below(20_000) as u32),
+        max_segment: chance.percent(20).then(|| 100 + chance.below(1_300) as u16),
+        ..SocketOptions::default()
     }
 }
 
@@ -126,9 +145,8 @@ impl End {
         matches!(self.stage, Stage::Open(_))
     }
 
-    pub(super) fn connect(&mut self, side: &mut Side, now: Instant, nodelay: bool) {
-        let mut tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400);
-        tcb.set_nodelay(nodelay);
+    fn connect(&mut self, side: &mut Side, now: Instant) {
+        let tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400, OptionsId::DEFAULT);
         self.stage = Stage::Open(Box::new(tcb));
         self.connects_at = None;
     }
@@ -243,7 +261,7 @@ impl End {
     /// The application has its turn: connects, writes, reads, closes, each when it pleases.
     pub(super) fn run(&mut self, side: &mut Side, now: Instant, chance: &mut Chance) {
         if self.connects_at.is_some_and(|at| at <= now) {
-            self.connect(side, now, chance.percent(50));
+            self.connect(side, now);
         }
         let Stage::Open(tcb) = &self.stage else {
             return;

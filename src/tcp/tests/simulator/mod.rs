@@ -203,6 +203,7 @@ impl Simulator {
         }
         for side in &mut self.sides {
             assert!(side.core.is_empty());
+            assert!(side.core.options.is_idle());
             assert_eq!(side.listener.half_open(), 0);
             side.buffers.complete();
             assert_eq!(side.buffers.in_use, 0);
@@ -307,7 +308,10 @@ fn in_fair_weather_nothing_is_sent_twice() {
             }
             simulator.completion = 100;
             for side in &mut simulator.sides {
-                side.core.config.receive_buffer = 1 << 19;
+                *side.core.options.defaults_mut() = SocketOptions {
+                    receive_buffer: BufferLimit::Fixed(1 << 19),
+                    ..SocketOptions::default()
+                };
                 side.core.config.syn_queue = 100;
                 side.core.receive = ReceiveMemory::new(1 << 22);
             }

@@ -134,7 +134,7 @@ impl Server {
             header: peer.clone(),
             payload: &[],
         };
-        let entry = Listener::default()
+        let mut entry = Listener::default()
             .handle_syn(&mut cx, &key, &syn, 1_460, None)
             .expect("the queue is empty");
         let syn_ack = entry.syn_ack(&mut cx, &key);

@@ -7,6 +7,7 @@
 //! | `conversation` | one connection and its application, for the time of one event |
 //! | `open`, `steering` | active opens: their ports, and where the answers will arrive |
 //! | `output` | segments out, timers, and the end of connections |
+//! | `reassembly` | fragments become datagrams again |
 //! | `port` | a queue and the frames that its connections hold |
 //! | `service` | what an application is and what it may do |
 
@@ -17,6 +18,7 @@ mod demux;
 mod open;
 mod output;
 mod port;
+mod reassembly;
 mod service;
 mod steering;
 
@@ -30,6 +32,7 @@ use self::counters::Drops;
 use self::demux::{HalfOpen, Handle, Waiting};
 pub use self::open::{ClientPorts, Destination, Opening};
 use self::port::Port;
+use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
 pub use self::steering::{Rss, Steering};
@@ -218,6 +221,9 @@ pub struct Stack<P: PacketIo> {
     /// Flows whose application waits for frames that others hold.
     starved: VecDeque<FlowId>,
     strays: VecDeque<Stray>,
+    reassembly: Reassembly,
+    /// Datagrams that have become whole in this batch, as frames.
+    reassembled: Vec<Box<[u8]>>,
     client_ports: Option<ClientPorts>,
     other_workers: usize,
     draining: bool,
@@ -248,6 +254,8 @@ impl<P: PacketIo> Stack<P> {
             sending: Vec::new(),
             starved: VecDeque::new(),
             strays: VecDeque::new(),
+            reassembly: Reassembly::default(),
+            reassembled: Vec::new(),
             client_ports: None,
             other_workers: config.other_workers,
             draining: false,
@@ -398,7 +406,15 @@ impl<P: PacketIo> Stack<P> {
             || !self.dirty.is_empty()
             || self.ports.iter().any(Port::awaits_completion);
         let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
-        [timer, time_wait, look_again].into_iter().flatten().min()
+        [
+            timer,
+            time_wait,
+            look_again,
+            self.reassembly.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What one segment may carry on this queue, options included.

@@ -157,6 +157,8 @@ table! {
         /// `tcp_challenge_ack_limit`.
         #[serde(deserialize_with = "number::<_, 1, { 1 << 30 }>")]
         pub challenge_ack_limit: Option<u64>,
+        /// Whether segments leave at a measured pace (`fq`).
+        pub pacing: Option<bool>,
         /// `tcp_sack`.
         pub sack: Option<bool>,
         /// `tcp_timestamps`.
@@ -198,6 +200,7 @@ impl TcpSettings {
             challenge_acks_per_second: self
                 .challenge_ack_limit
                 .map_or(config.challenge_acks_per_second, |limit| limit as u32),
+            pacing: self.pacing.unwrap_or(config.pacing),
             sack: self.sack.unwrap_or(config.sack),
             timestamps: self.timestamps.unwrap_or(config.timestamps),
             window_scale: self.window_scaling.unwrap_or(config.window_scale),

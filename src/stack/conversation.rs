@@ -4,6 +4,7 @@ use super::ConnectError;
 use super::service::{AnyService, Socket};
 use crate::tcp::{Buffers, CloseReason, Context, Core, Events, State, Tcb};
 use crate::time::Instant;
+use crate::wire::icmp::IcmpError;
 use crate::wire::tcp::Segment;
 use crate::wire::{FlowKey, Link};
 
@@ -70,14 +71,24 @@ pub(super) struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// A segment of this connection has arrived.
-    pub(super) fn handle_segment(&mut self, link: &Link, segment: &Segment<'_>) -> Events {
+    /// An ICMP error about a segment of this connection has arrived.
+    pub(super) fn handle_icmp(&mut self, seq: u32, error: IcmpError) {
         let mut cx = Context {
             now: self.now,
             buffers: self.buffers,
             core: self.core,
         };
-        let arrival = self.flow.tcb.handle_segment(&mut cx, segment);
+        self.flow.tcb.handle_icmp(&mut cx, self.key, seq, error);
+    }
+
+    /// A segment of this connection has arrived; `ecn` is what its IP header says.
+    pub(super) fn handle_segment(&mut self, link: &Link, segment: &Segment<'_>, ecn: u8) -> Events {
+        let mut cx = Context {
+            now: self.now,
+            buffers: self.buffers,
+            core: self.core,
+        };
+        let arrival = self.flow.tcb.handle_marked_segment(&mut cx, segment, ecn);
         if arrival.events.contains(Events::ACCEPTED) && self.flow.link != *link {
             self.flow.link = *link;
         }

@@ -34,9 +34,7 @@ drop_reasons! {
     FlowTableFull => "flow_table_full",
     /// A TIME-WAIT that ended early to make room in the flow table.
     TimeWaitEvicted => "time_wait_evicted",
-    /// A fragment: reassembly is not there yet.
-    Fragment => "fragment",
-    /// An ICMP error that changed nothing.
+    /// An ICMP error for no connection, or for one that is half open.
     IcmpIgnored => "icmp_ignored",
     /// A stateless answer for which there was no frame or no room in TX.
     ReplyNotSent => "reply_not_sent",
@@ -46,6 +44,20 @@ drop_reasons! {
     StrayPassedOn => "stray_passed_on",
     /// A stray frame that found its connection here.
     StrayTaken => "stray_taken",
+    /// Datagrams made whole of fragments.
+    FragmentsReassembled => "fragments_reassembled",
+    /// A fragment that was here already.
+    FragmentDuplicate => "fragment_duplicate",
+    /// A datagram given up because its fragments overlap or do not agree where it ends.
+    FragmentOverlap => "fragment_overlap",
+    /// A fragment of a datagram that was given up.
+    FragmentOfGivenUp => "fragment_of_given_up",
+    /// A datagram given up because it did not become whole in time.
+    FragmentTimeout => "fragment_timeout",
+    /// A datagram given up to make room for another's fragments.
+    FragmentEvicted => "fragment_evicted",
+    /// A datagram of which one fragment is marked and another is not ECN-capable.
+    FragmentEcn => "fragment_ecn",
     /// An active open while every client port had a connection to that peer.
     ClientPortsExhausted => "client_ports_exhausted",
 }

@@ -12,6 +12,7 @@ use crate::tcp::{
     Context, Events, Seq, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, reset_for,
 };
 use crate::time::Instant;
+use crate::wire::icmp::IcmpError;
 use crate::wire::tcp::Segment;
 use crate::wire::{self, ChecksumPolicy, FlowKey, Link, Packet};
 
@@ -51,6 +52,8 @@ struct Inbound<'a> {
     frame: &'a [u8],
     link: Link,
     key: FlowKey,
+    /// The ECN field of its IP header.
+    ecn: u8,
     segment: Segment<'a>,
     /// Index of the queue that it came in by.
     queue: u8,
@@ -68,7 +71,7 @@ impl<P: PacketIo> Stack<P> {
         let mut segments: ArrayVec<Inbound<'_>, BATCH> = ArrayVec::new();
         let checksums = self.ports[queue].queue.checksums;
         for frame in &batch {
-            if let Some(inbound) = self.judge(frame, checksums, queue as u8, 0) {
+            if let Some(inbound) = self.judge(now, frame, checksums, queue as u8, 0) {
                 segments.push(inbound);
             }
         }
@@ -91,22 +94,40 @@ impl<P: PacketIo> Stack<P> {
         for frame in batch {
             self.ports[queue].queue.io.recycle(frame);
         }
+        for frame in std::mem::take(&mut self.reassembled) {
+            // Whole datagrams have been through a host: their checksums are whole, too.
+            self.handle_alone(now, &frame, ChecksumPolicy::Full, queue as u8, 0);
+        }
     }
 
     /// A stray frame from another worker. Part of the next turn's work.
     pub fn handle_stray(&mut self, now: Instant, stray: Stray) {
-        if let Some(inbound) = self.judge(&stray.frame, stray.checksums, 0, stray.hops) {
+        self.handle_alone(now, &stray.frame, stray.checksums, 0, stray.hops);
+    }
+
+    /// A frame outside of a batch.
+    fn handle_alone(
+        &mut self,
+        now: Instant,
+        frame: &[u8],
+        checksums: ChecksumPolicy,
+        queue: u8,
+        hops: u16,
+    ) {
+        if let Some(inbound) = self.judge(now, frame, checksums, queue, hops) {
             let id = self.table.lookup(&inbound.key);
-            if id.is_some() {
+            if id.is_some() && hops > 0 {
                 self.drops.count(DropReason::StrayTaken);
             }
             self.handle_inbound(now, &inbound, id);
         }
     }
 
-    /// Parses one frame; counts what is no segment.
+    /// Parses one frame; counts what is no segment. Fragments are put together and ICMP errors
+    /// given to their connections on the way.
     fn judge<'a>(
         &mut self,
+        now: Instant,
         frame: &'a [u8],
         checksums: ChecksumPolicy,
         queue: u8,
@@ -114,23 +135,36 @@ impl<P: PacketIo> Stack<P> {
     ) -> Option<Inbound<'a>> {
         match wire::parse(frame, checksums) {
             Ok(Packet::Tcp {
-                link, key, segment, ..
+                link,
+                key,
+                ecn,
+                segment,
             }) => Some(Inbound {
                 frame,
                 link,
                 key,
+                ecn,
                 segment,
                 queue,
                 hops,
             }),
-            Ok(Packet::Fragment { .. }) => {
-                self.drops.count(DropReason::Fragment);
+            Ok(Packet::Fragment { link, fragment }) => {
+                let drops = &mut self.drops;
+                let whole = self.reassembly.insert(now, &link, &fragment, drops);
+                self.reassembled.extend(whole);
                 None
             }
-            Ok(Packet::IcmpError { .. }) => {
-                // Soft errors must not end a connection (RFC 9293 section 3.9.2.2), and hard ones
-                // should not, once it is established (RFC 5461): the timers decide.
-                self.drops.count(DropReason::IcmpIgnored);
+            Ok(Packet::IcmpError { key, seq, error }) => {
+                let (id, handle) = match self.table.lookup(&key) {
+                    Some(id) => (id, self.table.get(id).copied()),
+                    None => {
+                        if !self.pass_on(frame, queue, hops) {
+                            self.drops.count(DropReason::IcmpIgnored);
+                        }
+                        return None;
+                    }
+                };
+                self.handle_icmp(now, &key, id, handle, seq, error);
                 None
             }
             Err(reason) => {
@@ -155,11 +189,31 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// An ICMP error about a segment of ours. A half-open connection's timer decides alone: RFC
+    /// 5461 has no wish for it.
+    fn handle_icmp(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        id: FlowId,
+        handle: Option<Handle>,
+        seq: u32,
+        error: IcmpError,
+    ) {
+        let Some(Handle::Flow(index)) = handle else {
+            return self.drops.count(DropReason::IcmpIgnored);
+        };
+        if let Some(mut conversation) = self.conversation(now, key, index) {
+            conversation.handle_icmp(seq, error);
+            self.mark_dirty(id);
+        }
+    }
+
     fn handle_for_flow(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
         let Some(mut conversation) = self.conversation(now, &inbound.key, index) else {
             return;
         };
-        let events = conversation.handle_segment(&inbound.link, &inbound.segment);
+        let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
         self.mark_dirty(id);
         if events.contains(Events::RESET_SENDER) {
             self.reset_sender(inbound);
@@ -173,7 +227,7 @@ impl<P: PacketIo> Stack<P> {
         id: FlowId,
         index: u32,
     ) {
-        let Some(half_open) = self.half_open.get(index) else {
+        let Some(half_open) = self.half_open.get_mut(index) else {
             return;
         };
         let (link, queue) = (half_open.link, half_open.queue);
@@ -213,7 +267,7 @@ impl<P: PacketIo> Stack<P> {
             core: &mut self.core,
             now,
         };
-        let events = conversation.handle_segment(&inbound.link, &inbound.segment);
+        let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
         if flow.tcb.state() != State::SynReceived {
             self.forget_listener_entry(&inbound.key, at);
             let index = self.flows.insert(flow);
@@ -317,21 +371,29 @@ impl<P: PacketIo> Stack<P> {
 
     /// A segment that this worker knows nothing of: another may, and the last one resets it.
     fn handle_unknown(&mut self, inbound: &Inbound<'_>) {
-        if usize::from(inbound.hops) < self.other_workers {
-            if self.strays.len() == MAX_STRAYS {
-                return self.drops.count(DropReason::StrayOverflow);
-            }
-            self.drops.count(DropReason::StrayPassedOn);
-            let checksums = self.ports[usize::from(inbound.queue)].queue.checksums;
-            let frame = inbound.frame.into();
-            return self.strays.push_back(Stray {
-                frame,
-                checksums,
-                hops: inbound.hops + 1,
-            });
+        if self.pass_on(inbound.frame, inbound.queue, inbound.hops) {
+            return;
         }
         self.drops.count(DropReason::NoConnection);
         self.reset_sender(inbound);
+    }
+
+    /// Sends a frame on to the next worker. Returns whether there is one that has not seen it.
+    fn pass_on(&mut self, frame: &[u8], queue: u8, hops: u16) -> bool {
+        if usize::from(hops) >= self.other_workers {
+            return false;
+        }
+        if self.strays.len() == MAX_STRAYS {
+            self.drops.count(DropReason::StrayOverflow);
+            return true;
+        }
+        self.drops.count(DropReason::StrayPassedOn);
+        self.strays.push_back(Stray {
+            frame: frame.into(),
+            checksums: self.ports[usize::from(queue)].queue.checksums,
+            hops: hops + 1,
+        });
+        true
     }
 
     fn reset_sender(&mut self, inbound: &Inbound<'_>) {

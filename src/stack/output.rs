@@ -40,6 +40,7 @@ impl<P: PacketIo> Stack<P> {
     /// Everything that is due.
     pub(super) fn handle_timers(&mut self, now: Instant) {
         self.expire_waiting(now);
+        self.reassembly.expire(now, &mut self.drops);
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.advance(now, &mut expired);
         for index in expired.drain(..) {
@@ -130,7 +131,10 @@ impl<P: PacketIo> Stack<P> {
             };
             self.frames += 1;
             let sent = match transmit.payload {
-                Some(payload) => port.send_text(&flow.link, key, &transmit.header, payload),
+                Some(payload) => {
+                    let (header, ecn) = (&transmit.header, transmit.ecn);
+                    port.send_text(&flow.link, key, header, payload, ecn)
+                }
                 None => port.send_bare(&flow.link, key, &transmit.header),
             };
             debug_assert!(sent, "there was room, and the buffer was idle");

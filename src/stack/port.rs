@@ -90,17 +90,18 @@ impl<P: PacketIo> Port<P> {
         let Some(mut frame) = self.queue.io.allocate() else {
             return false;
         };
-        self.write_headers(&mut frame, link, key, header, Sum::default());
+        self.write_headers(&mut frame, link, key, header, Sum::default(), 0);
         self.submit_unowned(frame)
     }
 
-    /// Sends a segment with text. The buffer is idle.
+    /// Sends a segment with text, its IP header with `ecn`. The buffer is idle.
     pub(super) fn send_text(
         &mut self,
         link: &Link,
         key: &FlowKey,
         header: &Header,
         payload: Payload,
+        ecn: u8,
     ) -> bool {
         let (skip, len) = (usize::from(payload.skip), usize::from(payload.len));
         let sum = self.checksum(payload.buffer, skip);
@@ -114,13 +115,13 @@ impl<P: PacketIo> Port<P> {
             };
             frame.spare_mut()[..len].copy_from_slice(&octets[skip..skip + len]);
             frame.extend(len);
-            self.write_headers(&mut frame, link, key, header, sum);
+            self.write_headers(&mut frame, link, key, header, sum, ecn);
             return self.submit_unowned(frame);
         }
         match std::mem::replace(&mut slot.content, Content::WithKernel) {
             Content::Held(mut frame) => {
                 frame.set_range(self.headroom + skip, len);
-                self.write_headers(&mut frame, link, key, header, sum);
+                self.write_headers(&mut frame, link, key, header, sum, ecn);
                 let submitted = self.submit(frame, owner);
                 if let Err(frame) = submitted {
                     self.hold(owner, frame);
@@ -229,12 +230,13 @@ impl<P: PacketIo> Port<P> {
         key: &FlowKey,
         header: &Header,
         sum: Sum,
+        ecn: u8,
     ) {
         let route = Route {
             link: *link,
             key: *key,
             hop_limit: HOP_LIMIT,
-            ecn: 0,
+            ecn,
             identification: 0,
         };
         let len = frame.len();

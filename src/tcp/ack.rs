@@ -100,6 +100,7 @@ impl Tcb {
         news.newest = removed.newest;
         self.advance_una(ack);
         self.waiting_since = millis(cx.now);
+        self.on_path_progress(cx, removed.largest);
         // What was sent once may have waited at the peer for what was sent twice.
         news.rtt = if removed.retransmitted {
             self.rtt_by_timestamp(cx, header)

@@ -149,10 +149,9 @@ impl Tcb {
         if !self.may_send() || self.has_enough_unsent(cx) {
             return None;
         }
-        let full = self
-            .smss
-            .min(u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX));
+        let capacity = u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX);
         if let Some(tail) = self.send.unsent_tail(&mut cx.core.segments) {
+            let full = self.segment_limit(tail.seq).min(capacity);
             let left = usize::from(full.saturating_sub(tail.len));
             let octets = left.min(cx.buffers.room(tail.buffer.id()));
             if octets > 0 {
@@ -162,8 +161,9 @@ impl Tcb {
                 });
             }
         }
-        (usize::from(self.send.segments()) < self.send_limit(cx, full)).then_some(TailRoom {
-            octets: usize::from(full),
+        let full = self.smss.min(capacity);
+        (usize::from(self.send.segments()) < self.send_limit(cx, full)).then(|| TailRoom {
+            octets: usize::from(self.begin_segment(cx).min(capacity)),
             joins_tail: false,
         })
     }
@@ -230,9 +230,6 @@ impl TailRoom {
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(&mut dyn Buffers, BufferId) -> usize,
     ) -> Option<usize> {
-        if !tcb.is_waiting() {
-            tcb.start_waiting(cx);
-        }
         let segments = &mut cx.core.segments;
         let written = match tcb.send.unsent_tail(segments) {
             Some(tail) if self.joins_tail => {
@@ -251,7 +248,11 @@ impl TailRoom {
                 written
             }
         };
+        let waits_already = tcb.is_waiting();
         tcb.snd.end += written as u32;
+        if !waits_already {
+            tcb.start_waiting(cx);
+        }
         Some(written)
     }
 }

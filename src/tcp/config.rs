@@ -1,5 +1,6 @@
 //! The settings of a core's TCP. Defaults are those that a Linux administrator would expect.
 
+use super::ecn::EcnMode;
 use super::options::SocketOptions;
 use crate::time::Duration;
 
@@ -30,6 +31,11 @@ pub struct Config {
     pub syn_queue: usize,
     /// Challenge ACKs (RFC 5961 section 7) per core and second.
     pub challenge_acks_per_second: u32,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: EcnMode,
+    /// Whether silence makes segments smaller, and what the path carries is then found by probing
+    /// (RFC 4821), for routers that drop large packets without a word.
+    pub mtu_probing: bool,
     /// Whether SACK, timestamps and window scale are offered and accepted.
     pub sack: bool,
     /// See [`sack`](Self::sack).
@@ -52,6 +58,8 @@ impl Default for Config {
             syn_ack_retransmissions: 5,
             syn_queue: 4096,
             challenge_acks_per_second: 1_000,
+            ecn: EcnMode::Passive,
+            mtu_probing: true,
             sack: true,
             timestamps: true,
             window_scale: true,

@@ -45,6 +45,7 @@ impl Tcb {
             is_ipv4: key.local.is_ipv4(),
         };
         let mut tcb = Self::new(cx, opening, options);
+        tcb.recall_path(cx, key);
         tcb.transition(Event::Open);
         tcb.snd.nxt = tcb.snd.iss + 1;
         tcb.pending.syn = true;

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::duplicate_acks::CausesArena;
 use super::isn::IsnGenerator;
 use super::options::OptionSets;
+use super::path_cache::PathCache;
 use super::receive_queue::ReceiveMemory;
 use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
@@ -23,6 +24,7 @@ pub struct Core {
     pub(super) segments: Slab<SendSegment>,
     pub(super) receive: ReceiveMemory,
     pub(super) causes: CausesArena,
+    pub(super) paths: PathCache,
     pub(super) tuning: TuningArena,
     pub(super) options: OptionSets,
     challenges: TokenBucket,
@@ -37,6 +39,7 @@ impl Core {
             segments: Slab::new(),
             receive: ReceiveMemory::new(config.receive_memory),
             causes: CausesArena::new(),
+            paths: PathCache::default(),
             tuning: TuningArena::new(),
             options: OptionSets::new(config.options.clone()),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
@@ -165,6 +168,30 @@ counters! {
     time_wait,
     /// TIME-WAITs ended early by a new SYN.
     time_wait_recycled,
+    /// ICMP errors that quote nothing in flight (RFC 5927 section 4.1).
+    icmp_out_of_window,
+    /// ICMP errors remembered in case that the connection times out (RFC 5461).
+    soft_errors,
+    /// Packets said to be too big that are not, or for an MTU that no link has.
+    packet_too_big_ignored,
+    /// Packets said to be too big although larger ones have arrived (RFC 5927 section 7.2).
+    packet_too_big_deferred,
+    /// Path MTUs lowered because a router said so.
+    path_mtu_lowered,
+    /// Path MTUs lowered because nothing got through (RFC 4821 section 7.7).
+    black_holes,
+    /// Larger segments begun to see whether they arrive (RFC 4821).
+    mtu_probes,
+    /// Those that arrived.
+    mtu_probes_acked,
+    /// Those that did not.
+    mtu_probes_lost,
+    /// Segments with text that a router has marked (RFC 3168).
+    ecn_ce_packets,
+    /// Octets of their text.
+    ecn_ce_octets,
+    /// Windows reduced because the peer has seen a mark.
+    ecn_reductions,
     /// Receive windows that grew with what the application consumes.
     receive_windows_grown,
     /// Receive windows that would have grown but for the core's memory.

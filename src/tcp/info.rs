@@ -3,6 +3,7 @@
 use super::context::Core;
 use super::listen::SynEntry;
 use super::liveness::elapsed;
+use super::loss::Phase;
 use super::options::SocketOptions;
 use super::state::State;
 use super::tcb::Tcb;
@@ -27,7 +28,7 @@ pub struct Info {
     /// The next timer and the time until it is due.
     pub timer: Option<(&'static str, Duration)>,
 
-    /// Where loss recovery is: open, disorder, cwr, recovery or loss.
+    /// Where loss recovery is: open, disorder, recovery or loss.
     pub recovery: Option<&'static str>,
     /// Retransmission timeouts in a row.
     pub timeouts: u8,
@@ -150,12 +151,17 @@ impl Tcb {
                 .since(self.snd.una.max(self.snd.iss + 1).min(self.snd.end)),
             unsent: self.unsent(),
             timer: self.next_timer(now),
-            recovery: None,
+            recovery: Some(match self.recovery.phase() {
+                Phase::Open => "open",
+                Phase::Disorder => "disorder",
+                Phase::Recovery => "recovery",
+                Phase::Loss => "loss",
+            }),
             timeouts: self.rtt.expirations(),
             probes: self.unanswered_probes.max(self.keepalive_probes),
             srtt: self.rtt.srtt(),
             rttvar: self.rtt.rttvar(),
-            min_rtt: None,
+            min_rtt: self.rtt.min_rtt(),
             receive_rtt: tuning.map(|(rtt, _)| rtt),
             rto: self.rtt.rto(),
             ato: if self.is_quick(core) {
@@ -167,7 +173,11 @@ impl Tcb {
             cwnd: self.controller.cwnd(),
             ssthresh: (ssthresh != u32::MAX).then_some(ssthresh),
             pacing_rate: self.controller.pacing_rate(),
-            delivery_rate: None,
+            delivery_rate: self
+                .bulk
+                .as_ref()
+                .and_then(|bulk| bulk.delivery.rate())
+                .map(|(rate, _)| rate),
             delivered: None,
             delivered_ce: None,
             mss: self.smss,

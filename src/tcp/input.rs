@@ -213,6 +213,7 @@ impl Tcb {
     /// The peer's SYN, on a connection that is in SYN-SENT.
     fn synchronize(&mut self, cx: &mut Context<'_>, header: &Header) {
         self.negotiate(&cx.core.config, &header.options, cx.now);
+        self.negotiate_ecn(&cx.core.config, header);
         self.start_receiving(Seq(header.seq));
         // The window of a SYN is never scaled (RFC 7323 section 2.2).
         self.snd.wnd = u32::from(header.window);

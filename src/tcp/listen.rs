@@ -5,6 +5,7 @@
 //! rest. If it is still there afterwards, it folds back into the entry.
 
 use super::context::Context;
+use super::ecn::{self, Ecn};
 use super::options::OptionsId;
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
@@ -43,6 +44,7 @@ const HAS_MSS: u8 = 1;
 const HAS_SCALE: u8 = 2;
 const HAS_SACK: u8 = 4;
 const HAS_TIMESTAMPS: u8 = 8;
+const HAS_ECN: u8 = 16;
 
 /// What a segment makes of a half-open connection.
 #[derive(Debug)]
@@ -109,7 +111,8 @@ impl Listener {
                 | flag(
                     options.timestamps.is_some() && cx.core.config.timestamps,
                     HAS_TIMESTAMPS,
-                ),
+                )
+                | flag(ecn::accepts(&cx.core.config, header), HAS_ECN),
             retransmissions: 0,
         })
     }
@@ -128,7 +131,7 @@ impl Listener {
 impl SynEntry {
     /// A segment for this half-open connection.
     pub fn handle_segment(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         key: &FlowKey,
         segment: &Segment<'_>,
@@ -137,7 +140,11 @@ impl SynEntry {
         if flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST) {
             cx.core.counters.in_segs += 1;
             if Seq(segment.header.seq) == self.irs {
-                // The peer has not seen our SYN-ACK.
+                // The peer has not seen our SYN-ACK. If it now does without ECN, so do we (RFC 3168
+                // section 6.1.1).
+                if !ecn::accepts(&cx.core.config, &segment.header) {
+                    self.flags &= !HAS_ECN;
+                }
                 return SynVerdict::SynAckAgain;
             }
             // A SYN with another number is another attempt, which must wait for this one to end
@@ -166,7 +173,11 @@ impl SynEntry {
         Header {
             seq: self.iss.0,
             ack: (self.irs + 1).0,
-            flags: Flags::SYN | Flags::ACK,
+            flags: if self.has(HAS_ECN) {
+                Flags::SYN | Flags::ACK | Flags::ECE
+            } else {
+                Flags::SYN | Flags::ACK
+            },
             window: options.syn_window(),
             urgent: 0,
             options: Options {
@@ -226,7 +237,11 @@ impl SynEntry {
             }),
             ..Options::default()
         };
+        tcb.recall_path(cx, key);
         tcb.negotiate(&cx.core.config, &options, cx.now);
+        if self.has(HAS_ECN) {
+            tcb.ecn = Ecn::capable(self.iss);
+        }
         tcb.start_receiving(self.irs);
         tcb.snd.nxt = self.iss + 1;
         tcb.snd.wnd = u32::from(self.window);

@@ -15,6 +15,7 @@
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
+//! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
 //! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
 //! | `time_wait` | 2MSL in 64 bytes |
 
@@ -27,6 +28,7 @@ mod connect;
 mod context;
 mod delayed_ack;
 mod duplicate_acks;
+mod ecn;
 mod info;
 mod input;
 mod isn;
@@ -36,6 +38,9 @@ mod loss;
 mod options;
 mod output;
 mod pacing;
+mod path;
+mod path_cache;
+mod pmtud;
 mod rate;
 mod receive_queue;
 mod receive_window;
@@ -57,6 +62,7 @@ mod tests;
 pub use self::buffers::{Buffer, BufferId, Buffers};
 pub use self::config::Config;
 pub use self::context::{Context, Core, Counters};
+pub use self::ecn::EcnMode;
 pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;

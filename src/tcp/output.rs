@@ -3,6 +3,7 @@
 use super::buffers::BufferId;
 use super::context::Context;
 use super::duplicate_acks::Cause;
+use super::ecn::NOT_ECT;
 use super::input::Events;
 use super::loss::Phase;
 use super::sack;
@@ -23,6 +24,8 @@ pub struct Transmit {
     pub header: Header,
     /// Its text, if it has any.
     pub payload: Option<Payload>,
+    /// The ECN field of its IP header.
+    pub ecn: u8,
 }
 
 /// The text of an outgoing segment: what a buffer holds from `skip` on.
@@ -174,18 +177,20 @@ impl SegmentBuilder<'_, '_> {
         let header = Header {
             seq: tcb.snd.iss.0,
             ack: if answers { tcb.rcv.nxt.0 } else { 0 },
-            flags: if answers {
-                Flags::SYN | Flags::ACK
-            } else {
-                Flags::SYN
-            },
-            window: self.tcb.rcv_limit.min(0xffff) as u16,
+            flags: tcb.ecn_setup(config)
+                | if answers {
+                    Flags::SYN | Flags::ACK
+                } else {
+                    Flags::SYN
+                },
+            window: tcb.rcv_limit.min(0xffff) as u16,
             urgent: 0,
             options,
         };
         Some(Transmit {
             header,
             payload: None,
+            ecn: NOT_ECT,
         })
     }
 
@@ -195,7 +200,9 @@ impl SegmentBuilder<'_, '_> {
         let was_deferred = std::mem::take(&mut tcb.pending.deferred);
         let segments = &mut self.cx.core.segments;
         let lost = tcb.send.first_lost(segments)?;
-        let (seq, len, end) = (lost.seq, lost.len, lost.end());
+        let (seq, is_too_big) = (lost.seq, lost.len > tcb.smss);
+        let len = lost.len.min(tcb.smss);
+        let end = seq + u32::from(len);
         let payload = Payload {
             buffer: lost.buffer.id(),
             skip: lost.skip,
@@ -208,13 +215,14 @@ impl SegmentBuilder<'_, '_> {
         if !(is_urgent || fits && tcb.pacing_allows(self.cx.now)) {
             return None;
         }
-        if !self.cx.buffers.is_idle(payload.buffer) {
+        if !self.cx.buffers.is_idle(payload.buffer) || is_too_big && !tcb.cut_lost(self.cx) {
             // The kernel still reads the frame; COMPLETION will bring us back here.
             self.cx.core.counters.retransmits_deferred += u64::from(!was_deferred);
             tcb.pending.deferred = true;
             return None;
         }
         let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        let segments = &mut self.cx.core.segments;
         tcb.send
             .mark_retransmitted(segments, self.cx.now, departure);
         tcb.sent_at = self.cx.now;
@@ -242,6 +250,8 @@ impl SegmentBuilder<'_, '_> {
             return self.fin_alone();
         };
         self.restart_after_idle();
+        self.tcb.tend_path(self.cx.now);
+        let len = self.tcb.cut_unsent(self.cx, seq, len)?;
         let len = self.sendable(seq, len)?;
         if !self.tcb.pacing_allows(self.cx.now) {
             return None;
@@ -263,15 +273,16 @@ impl SegmentBuilder<'_, '_> {
         }
         tcb.timers.stop(Timer::Persist);
         self.arm_retransmission();
-        Some(self.text_segment(
-            seq,
-            Payload {
-                buffer,
-                skip: 0,
-                len,
-            },
-            fin,
-        ))
+        let payload = Payload {
+            buffer,
+            skip: 0,
+            len,
+        };
+        let (flags, ecn) = self.tcb.mark_new_text();
+        let mut transmit = self.text_segment(seq, payload, fin);
+        transmit.header.flags = transmit.header.flags | flags;
+        transmit.ecn = ecn;
+        Some(transmit)
     }
 
     /// How many octets of the next segment may go now.
@@ -393,12 +404,13 @@ impl SegmentBuilder<'_, '_> {
             header: Header {
                 seq: seq.0,
                 ack: tcb.rcv.nxt.0,
-                flags,
+                flags: flags | tcb.echo(flags),
                 window: window as u16,
                 urgent: 0,
                 options,
             },
             payload,
+            ecn: NOT_ECT,
         }
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Acked {
     pub(super) sent_at: Option<Instant>,
     /// Whether a retransmitted segment is among them.
     pub(super) retransmitted: bool,
+    /// Octets of text in the largest.
+    pub(super) largest: u16,
     /// The newest of those that the peer was not known to have.
     pub(super) newest: Newest,
 }
@@ -364,6 +366,7 @@ impl SendQueue {
                 acked.newest.take(segment.departure, segment.sent_at);
             }
             acked.retransmitted |= segment.retransmitted;
+            acked.largest = acked.largest.max(segment.skip + segment.len);
             acked.sent_at = (!segment.retransmitted).then_some(segment.sent_at);
             self.pop(arena, buffers);
         }
@@ -387,6 +390,66 @@ impl SendQueue {
                 self.sacked -= u32::from(acked);
             }
         }
+    }
+
+    /// Segments of more than `smss` octets in flight have not arrived: they are more than the path
+    /// carries. Returns whether there are some that were not lost already.
+    pub(super) fn mark_larger_lost(&mut self, arena: &mut Slab<SendSegment>, smss: u16) -> bool {
+        let before = self.lost;
+        let mut index = self.head;
+        while index != self.unsent {
+            let Some(segment) = arena.get_mut(index as usize) else {
+                break;
+            };
+            if segment.len > smss && !segment.lost && !segment.sacked {
+                segment.lost = true;
+                self.lost += u32::from(segment.len);
+                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
+            }
+            index = segment.next;
+        }
+        if self.lost > before {
+            self.retransmit = self.head;
+        }
+        self.lost > before
+    }
+
+    /// Cuts the first lost segment after `at` octets; both parts are lost. Fails if no buffer is
+    /// free.
+    pub(super) fn split_lost(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffers: &mut dyn Buffers,
+        at: u16,
+    ) -> bool {
+        if self.first_lost(arena).is_none() {
+            return false;
+        }
+        let index = self.retransmit;
+        let Some(segment) = arena.get_mut(index as usize) else {
+            return false;
+        };
+        let cut = usize::from(segment.skip) + usize::from(at);
+        let Some(buffer) = buffers.split(segment.buffer.id(), cut) else {
+            return false;
+        };
+        let rest = SendSegment {
+            buffer,
+            seq: segment.seq + u32::from(at),
+            len: segment.len - at,
+            skip: 0,
+            ..*segment
+        };
+        segment.len = at;
+        let rest = arena.insert(rest) as u32;
+        if let Some(segment) = arena.get_mut(index as usize) {
+            segment.next = rest;
+        }
+        if self.tail == index {
+            self.tail = rest;
+        }
+        self.segments += 1;
+        true
     }
 
     /// Gives everything back.

@@ -6,10 +6,12 @@ use super::congestion::{Algorithm, AnyController};
 use super::context::{Context, Core};
 use super::delayed_ack::QUICK_ACKS;
 use super::duplicate_acks::CausesId;
+use super::ecn::Ecn;
 use super::liveness::millis;
 use super::loss::Recovery;
 use super::options::OptionsId;
 use super::pacing::Bulk;
+use super::path::Path;
 use super::receive_queue::QueueId;
 use super::receive_window::TuningId;
 use super::rtt::RttEstimator;
@@ -28,7 +30,7 @@ const DEFAULT_MSS_IPV6: u16 = 1220;
 /// A peer that announces less would cost us a header per few octets; Linux's least is the same.
 const MIN_MSS: u16 = 48;
 /// Twelve octets of timestamps in every segment, padding included.
-const TIMESTAMPS_LEN: u16 = 12;
+pub(super) const TIMESTAMPS_LEN: u16 = 12;
 /// RFC 7323 section 2.3: a larger shift count counts as this.
 const MAX_SHIFT: u8 = 14;
 
@@ -141,6 +143,8 @@ pub enum CloseReason {
     Refused,
     /// The peer did not answer for too long.
     TimedOut,
+    /// The peer did not answer for too long, and the network has said why: there was no way to it.
+    Unreachable,
     /// We have reset it.
     Aborted,
 }
@@ -217,6 +221,14 @@ pub struct Tcb {
     /// Zero-window probes since the peer was last heard.
     pub(super) unanswered_probes: u8,
     pub(super) passive: bool,
+    /// An ICMP error has come since something was last acknowledged.
+    pub(super) soft_error: bool,
+    /// The largest segment that was acknowledged, options included (RFC 5927 section 7.2's
+    /// maxsizeacked).
+    pub(super) largest_acked: u16,
+    pub(super) ecn: Ecn,
+    /// What is known of a path that carries less than the interface.
+    pub(super) path: Option<Box<Path>>,
     pub(super) reason: CloseReason,
     pub(super) retransmits: u32,
     pub(super) statistics: Statistics,
@@ -288,6 +300,10 @@ impl Tcb {
             window_probes: 0,
             unanswered_probes: 0,
             passive: false,
+            soft_error: false,
+            largest_acked: 0,
+            ecn: Ecn::default(),
+            path: None,
             reason: CloseReason::Finished,
             retransmits: 0,
             statistics: Statistics::default(),
@@ -435,14 +451,8 @@ impl Tcb {
             Some(shift) => self.snd.shift = shift.min(MAX_SHIFT),
             None => (self.snd.shift, self.rcv.shift) = (0, 0),
         }
-        let options_len = if self.timestamps.is_some() {
-            TIMESTAMPS_LEN
-        } else {
-            0
-        };
-        self.smss = peer_mss - options_len;
+        self.set_peer_mss(peer_mss);
         self.rmss = self.smss.min(DEFAULT_MSS_IPV4);
-        self.controller.on_smss(self.smss);
     }
 
     /// Another congestion control goes on with the window of the one before.

@@ -38,21 +38,33 @@ pub fn segment_headers(
     payload: (usize, Sum),
 ) -> usize {
     let (payload_len, payload_sum) = payload;
-    let is_ipv4 = route.key.remote.is_ipv4();
-    let link_len = route.link.header_len();
-    let ip_len = if is_ipv4 { ipv4::HEADER } else { ipv6::HEADER };
-    let len = link_len + ip_len + header.wire_len();
     let segment_len = header.wire_len() + payload_len;
 
-    let start = headroom.len() - len;
-    let (link, rest) = headroom[start..].split_at_mut(link_len);
-    let (ip, tcp) = rest.split_at_mut(ip_len);
+    let below = headroom.len() - header.wire_len();
+    let (lower, tcp) = headroom.split_at_mut(below);
     header.emit(tcp, &route.key);
     let checksum = Sum::of_pseudo_header(&route.key, segment_len as u32)
         .plus(Sum::of(tcp))
         .plus(payload_sum)
         .finish();
     tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+    datagram_headers(lower, route, segment_len) + header.wire_len()
+}
+
+/// Writes Ethernet and IP headers for a segment of `segment_len` octets into the end of `headroom`,
+/// and returns their length.
+///
+/// # Panics
+///
+/// If `headroom` is shorter than the headers.
+pub fn datagram_headers(headroom: &mut [u8], route: &Route, segment_len: usize) -> usize {
+    let is_ipv4 = route.key.remote.is_ipv4();
+    let link_len = route.link.header_len();
+    let ip_len = if is_ipv4 { ipv4::HEADER } else { ipv6::HEADER };
+    let len = link_len + ip_len;
+
+    let start = headroom.len() - len;
+    let (link, ip) = headroom[start..].split_at_mut(link_len);
     if is_ipv4 {
         ipv4::emit(ip, route, segment_len);
         ethernet::emit(link, &route.link, Network::Ipv4);

@@ -2,7 +2,7 @@
 
 use super::checksum::Sum;
 use super::parse::Datagram;
-use super::{FlowKey, ICMPV6, Malformed, ipv4, ipv6};
+use super::{Address, FlowKey, ICMPV6, Malformed, ipv4, ipv6};
 
 /// Octets of the header of an error, before the quote.
 const HEADER: usize = 8;
@@ -15,6 +15,8 @@ pub enum IcmpError {
     PacketTooBig {
         /// The next hop's MTU.
         mtu: u32,
+        /// How large the packet was that it is about (RFC 5927 section 7.2).
+        quoted: u32,
     },
     /// Protocol or port unreachable: a hard error.
     PortUnreachable,
@@ -22,6 +24,16 @@ pub enum IcmpError {
     Unreachable,
     /// Time exceeded or parameter problem: a soft error.
     Other,
+}
+
+/// The packet that an error quotes, as far as it does.
+pub(super) struct Quote<'a> {
+    pub(super) source: Address,
+    pub(super) destination: Address,
+    /// Octets that it had, its IP header included.
+    pub(super) len: u32,
+    /// What there is of its segment.
+    pub(super) segment: &'a [u8],
 }
 
 /// The flow that an error quotes, the quoted SEG.SEQ, and what the error says. `message` is the
@@ -47,26 +59,29 @@ pub(super) fn parse(
     if Sum::of(message).plus(pseudo_header).fold() != 0xffff {
         return Err(Malformed::IcmpChecksumWrong);
     }
-    let error = if is_ipv4 {
+    let mut error = if is_ipv4 {
         judge_v4(header)
     } else {
         judge_v6(header)
     }?;
-    let (local, remote, segment) = if is_ipv4 {
+    let quote = if is_ipv4 {
         ipv4::parse_quote(quote)
     } else {
         ipv6::parse_quote(quote)
     }?;
     // An error goes to the source of what it is about (RFC 1122 section 3.2.2).
-    if local != datagram.destination {
+    if quote.source != datagram.destination {
         return Err(Malformed::IcmpQuoteForeign);
     }
-    let &[l0, l1, r0, r1, s0, s1, s2, s3, ..] = segment else {
+    if let IcmpError::PacketTooBig { quoted, .. } = &mut error {
+        *quoted = quote.len;
+    }
+    let &[l0, l1, r0, r1, s0, s1, s2, s3, ..] = quote.segment else {
         return Err(Malformed::IcmpQuoteTruncated);
     };
     let key = FlowKey {
-        local,
-        remote,
+        local: quote.source,
+        remote: quote.destination,
         local_port: u16::from_be_bytes([l0, l1]),
         remote_port: u16::from_be_bytes([r0, r1]),
     };
@@ -80,6 +95,7 @@ fn judge_v4(header: &[u8; HEADER]) -> Result<IcmpError, Malformed> {
     match (kind, code) {
         (3, 4) => Ok(IcmpError::PacketTooBig {
             mtu: u16::from_be_bytes([m0, m1]).into(),
+            quoted: 0,
         }),
         (3, 2 | 3) => Ok(IcmpError::PortUnreachable),
         (3, _) => Ok(IcmpError::Unreachable),
@@ -97,6 +113,7 @@ fn judge_v6(header: &[u8; HEADER]) -> Result<IcmpError, Malformed> {
         (1, _) => Ok(IcmpError::Unreachable),
         (2, _) => Ok(IcmpError::PacketTooBig {
             mtu: u32::from_be_bytes(mtu),
+            quoted: 0,
         }),
         (3 | 4, _) => Ok(IcmpError::Other),
         _ => Err(Malformed::IcmpTypeIgnored),

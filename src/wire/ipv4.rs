@@ -2,6 +2,8 @@
 
 use super::checksum::Sum;
 use super::emit::Route;
+use super::fragment::Part;
+use super::icmp::Quote;
 use super::parse::{Datagram, Upper};
 use super::{Address, ICMP, Malformed, TCP};
 
@@ -9,8 +11,12 @@ use super::{Address, ICMP, Malformed, TCP};
 pub(super) const HEADER: usize = 20;
 
 const DONT_FRAGMENT: u8 = 0x40;
-/// The flag "more fragments" and the fragment offset.
-const FRAGMENT: u16 = 0x3fff;
+/// The flag "more fragments".
+const MORE: u16 = 0x2000;
+/// The fragment offset, in units of 8 octets.
+const OFFSET: u16 = 0x1fff;
+/// Either of them makes a fragment.
+const FRAGMENT: u16 = MORE | OFFSET;
 
 /// Option types (RFC 791 section 3.1).
 const END_OF_OPTIONS: u8 = 0;
@@ -44,14 +50,18 @@ pub(super) fn parse(packet: &[u8]) -> Result<Datagram<'_>, Malformed> {
         return Err(Malformed::Ipv4ChecksumWrong);
     }
     check_options(&header[HEADER..])?;
-    let upper = if u16::from_be_bytes([fixed[6], fixed[7]]) & FRAGMENT != 0 {
-        Upper::Fragment
-    } else {
-        match fixed[9] {
-            TCP => Upper::Tcp(payload),
-            ICMP => Upper::Icmp(payload),
-            _ => return Err(Malformed::ProtocolUnknown),
-        }
+    let fragment = u16::from_be_bytes([fixed[6], fixed[7]]);
+    let upper = match fixed[9] {
+        TCP if fragment & FRAGMENT != 0 => Upper::Fragment(Part {
+            identification: u16::from_be_bytes([fixed[4], fixed[5]]).into(),
+            offset: (fragment & OFFSET) * 8,
+            more: fragment & MORE != 0,
+            headers: 0,
+            payload,
+        }),
+        TCP => Upper::Tcp(payload),
+        ICMP if fragment & FRAGMENT == 0 => Upper::Icmp(payload),
+        _ => return Err(Malformed::ProtocolUnknown),
     };
     Ok(Datagram {
         source: source(fixed),
@@ -80,9 +90,8 @@ fn check_options(options: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// The packet that an ICMP error quotes: its source, its destination, and what the error has of
-/// its TCP segment.
-pub(super) fn parse_quote(quote: &[u8]) -> Result<(Address, Address, &[u8]), Malformed> {
+/// The packet that an ICMP error quotes.
+pub(super) fn parse_quote(quote: &[u8]) -> Result<Quote<'_>, Malformed> {
     let (fixed, _) = quote
         .split_first_chunk::<HEADER>()
         .ok_or(Malformed::IcmpQuoteTruncated)?;
@@ -99,7 +108,12 @@ pub(super) fn parse_quote(quote: &[u8]) -> Result<(Address, Address, &[u8]), Mal
     let segment = quote
         .get(header_len..)
         .ok_or(Malformed::IcmpQuoteTruncated)?;
-    Ok((source(fixed), destination(fixed), segment))
+    Ok(Quote {
+        source: source(fixed),
+        destination: destination(fixed),
+        len: u16::from_be_bytes([fixed[2], fixed[3]]).into(),
+        segment,
+    })
 }
 
 fn source(fixed: &[u8; HEADER]) -> Address {

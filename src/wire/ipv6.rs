@@ -1,6 +1,8 @@
 //! IPv6 and its extension headers (RFC 8200).
 
 use super::emit::Route;
+use super::fragment::Part;
+use super::icmp::Quote;
 use super::parse::{Datagram, Upper};
 use super::{Address, ICMPV6, Malformed, TCP};
 
@@ -16,6 +18,11 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
+
+/// The fragment offset, in octets: the flags take the low bits.
+const OFFSET: u16 = 0xfff8;
+/// The flag "more fragments".
+const MORE: u16 = 1;
 
 /// The option that is one octet of padding.
 const PAD1: u8 = 0;
@@ -38,7 +45,7 @@ pub(super) fn parse(packet: &[u8]) -> Result<Datagram<'_>, Malformed> {
     if destination.is_ipv4() {
         return Err(Malformed::Ipv6DestinationMapped);
     }
-    let upper = follow_extensions(fixed[6], payload)?;
+    let upper = follow_extensions(fixed[6], payload, false)?;
     Ok(Datagram {
         source,
         destination,
@@ -47,14 +54,18 @@ pub(super) fn parse(packet: &[u8]) -> Result<Datagram<'_>, Malformed> {
     })
 }
 
-fn follow_extensions(first: u8, payload: &[u8]) -> Result<Upper<'_>, Malformed> {
+/// Follows the chain of headers to TCP's or ICMP's. `in_fragment` says that it is behind a fragment
+/// header; there is no second one behind that, nor a hop-by-hop header.
+fn follow_extensions(first: u8, payload: &[u8], in_fragment: bool) -> Result<Upper<'_>, Malformed> {
     let mut next = first;
     let mut rest = payload;
     for position in 0..=MAX_EXTENSIONS {
         let (extension, after) = match next {
             TCP => return Ok(Upper::Tcp(rest)),
             ICMPV6 => return Ok(Upper::Icmp(rest)),
-            HOP_BY_HOP if position > 0 => return Err(Malformed::Ipv6HopByHopMisplaced),
+            HOP_BY_HOP if position > 0 || in_fragment => {
+                return Err(Malformed::Ipv6HopByHopMisplaced);
+            }
             HOP_BY_HOP | DESTINATION_OPTIONS => {
                 let (extension, after) = split_extension(rest)?;
                 check_options(&extension[2..])?;
@@ -69,13 +80,14 @@ fn follow_extensions(first: u8, payload: &[u8]) -> Result<Upper<'_>, Malformed> 
                 }
                 (extension, after)
             }
+            FRAGMENT if in_fragment => return Err(Malformed::Ipv6ExtensionsTooMany),
             FRAGMENT => {
                 let (extension, after) = rest
                     .split_at_checked(8)
                     .ok_or(Malformed::Ipv6ExtensionTruncated)?;
                 // An atomic fragment is a whole datagram (RFC 6946).
-                if u16::from_be_bytes([extension[2], extension[3]]) & 0xfff9 != 0 {
-                    return Ok(Upper::Fragment);
+                if u16::from_be_bytes([extension[2], extension[3]]) & (OFFSET | MORE) != 0 {
+                    return fragment(extension, after).map(Upper::Fragment);
                 }
                 (extension, after)
             }
@@ -85,6 +97,36 @@ fn follow_extensions(first: u8, payload: &[u8]) -> Result<Upper<'_>, Malformed> 
         rest = after;
     }
     Err(Malformed::Ipv6ExtensionsTooMany)
+}
+
+/// A fragment header that makes a fragment, and what follows it. The first fragment shows the rest
+/// of the header chain up to TCP's header; what the others say of it does not count (RFC 8200
+/// section 4.5).
+fn fragment<'a>(extension: &[u8], payload: &'a [u8]) -> Result<Part<'a>, Malformed> {
+    let field = u16::from_be_bytes([extension[2], extension[3]]);
+    let offset = field & OFFSET;
+    let headers = if offset == 0 {
+        match follow_extensions(extension[0], payload, true) {
+            Ok(Upper::Tcp(segment)) => payload.len() - segment.len(),
+            Ok(_) => return Err(Malformed::ProtocolUnknown),
+            Err(Malformed::Ipv6ExtensionTruncated) => return Err(Malformed::FragmentTiny),
+            Err(reason) => return Err(reason),
+        }
+    } else {
+        0
+    };
+    Ok(Part {
+        identification: u32::from_be_bytes([
+            extension[4],
+            extension[5],
+            extension[6],
+            extension[7],
+        ]),
+        offset,
+        more: field & MORE != 0,
+        headers,
+        payload,
+    })
 }
 
 /// Splits off an extension header, whose second octet is its length in units of 8 octets, less one.
@@ -118,9 +160,9 @@ fn check_options(options: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// The packet that an ICMPv6 error quotes: its source, its destination, and what the error has of
-/// its TCP segment. We send no extension headers, so that a quote with one is not of ours.
-pub(super) fn parse_quote(quote: &[u8]) -> Result<(Address, Address, &[u8]), Malformed> {
+/// The packet that an ICMPv6 error quotes. We send no extension headers, so that a quote with one is
+/// not of ours.
+pub(super) fn parse_quote(quote: &[u8]) -> Result<Quote<'_>, Malformed> {
     let (fixed, segment) = quote
         .split_first_chunk::<HEADER>()
         .ok_or(Malformed::IcmpQuoteTruncated)?;
@@ -131,7 +173,12 @@ pub(super) fn parse_quote(quote: &[u8]) -> Result<(Address, Address, &[u8]), Mal
         return Err(Malformed::IcmpQuoteNotTcp);
     }
     let (source, destination) = addresses(fixed);
-    Ok((source, destination, segment))
+    Ok(Quote {
+        source,
+        destination,
+        len: HEADER as u32 + u32::from(u16::from_be_bytes([fixed[4], fixed[5]])),
+        segment,
+    })
 }
 
 /// Source and destination.

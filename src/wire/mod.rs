@@ -9,6 +9,7 @@ pub mod emit;
 pub mod ethernet;
 #[cfg(test)]
 mod fixtures;
+pub mod fragment;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub use ethernet::{Link, MacAddr};
+pub use fragment::{DatagramKey, Fragment};
 pub use parse::{ChecksumPolicy, Malformed, Packet, parse};
 
 /// The protocol number of TCP.

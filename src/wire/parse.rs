@@ -2,6 +2,7 @@
 
 use super::checksum::Sum;
 use super::ethernet::{self, Network};
+use super::fragment::{Fragment, Part};
 use super::tcp::{Segment, Unverified};
 use super::{Address, FlowKey, Link, icmp, ipv4, ipv6};
 
@@ -41,8 +42,10 @@ pub enum Packet<'a> {
     },
     /// A fragment of a datagram to one of our addresses.
     Fragment {
-        /// The address of ours that it is for.
-        local: Address,
+        /// Where an answer goes.
+        link: Link,
+        /// The fragment.
+        fragment: Fragment<'a>,
     },
 }
 
@@ -144,6 +147,13 @@ reasons! {
     /// Neither TCP nor the ICMP of the IP version.
     ProtocolUnknown = "protocol_unknown",
 
+    /// A fragment without an octet, or one that others follow and that is no multiple of 8 octets.
+    FragmentLengthIllegal = "fragment_length_illegal",
+    /// A fragment that ends beyond what a datagram can hold.
+    FragmentBeyondDatagram = "fragment_beyond_datagram",
+    /// A first fragment without all headers, TCP's included (RFC 7112, RFC 3128).
+    FragmentTiny = "fragment_tiny",
+
     /// The packet ends in the TCP header.
     TcpHeaderTruncated = "tcp_header_truncated",
     /// A data offset of less than 20 octets.
@@ -192,7 +202,7 @@ pub(super) enum Upper<'a> {
     Tcp(&'a [u8]),
     /// The ICMP of the packet's own version.
     Icmp(&'a [u8]),
-    Fragment,
+    Fragment(Part<'a>),
 }
 
 /// Judges one frame. Never panics, whatever the bytes.
@@ -218,8 +228,9 @@ pub fn parse(frame: &[u8], checksums: ChecksumPolicy) -> Result<Packet<'_>, Malf
             let (key, seq, error) = icmp::parse(&datagram, message)?;
             Ok(Packet::IcmpError { key, seq, error })
         }
-        Upper::Fragment => Ok(Packet::Fragment {
-            local: datagram.destination,
+        Upper::Fragment(part) => Ok(Packet::Fragment {
+            link,
+            fragment: Fragment::new(&datagram, part)?,
         }),
     }
 }

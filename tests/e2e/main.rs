@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod interop;
 mod lifecycle;
+mod path;
 mod queues;
 mod relay;
 mod relayed;

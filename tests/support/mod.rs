@@ -4,6 +4,7 @@
 //! Everything is made by the test and gone with it. A test that is killed leaves namespaces
 //! behind, named by its pid; the next one sweeps them away.
 
+pub(crate) mod fragment;
 pub(crate) mod packet;
 pub(crate) mod relay;
 mod server;

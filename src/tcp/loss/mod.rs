@@ -77,6 +77,16 @@ impl Recovery {
         self.phase
     }
 
+    /// It is known why something before `nxt` is lost, and that is no congestion: what else is said
+    /// about this window counts for nothing, as after a timeout.
+    pub(in crate::tcp) fn forgive(&mut self, nxt: Seq) {
+        if self.phase != Phase::Recovery {
+            self.phase = Phase::Loss;
+            self.recover = nxt - 1;
+            self.departed = 0;
+        }
+    }
+
     /// Octets that have left the network without SACK to say which.
     pub(in crate::tcp) fn departed(&self) -> u32 {
         self.departed
@@ -108,7 +118,8 @@ impl Tcb {
                 Phase::Open
             };
         }
-        let in_recovery = was_recovering || self.recovery.phase == Phase::Recovery;
+        let in_recovery = (was_recovering || self.recovery.phase == Phase::Recovery)
+            && !self.ecn.has_reduced_for_recovery();
         let mut ack = Ack {
             now: cx.now,
             acked: news.acked,
@@ -159,12 +170,18 @@ impl Tcb {
 
     /// Something is lost, and the network congested.
     fn enter_recovery(&mut self, cx: &mut Context<'_>) {
+        if self.lost_only_probe(cx) {
+            return self.recovery.forgive(self.snd.nxt);
+        }
         self.recovery.phase = Phase::Recovery;
         self.recovery.recover = self.snd.nxt - 1;
         // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
         let flight_size = self.flight_size().min(self.controller.cwnd());
-        self.controller
-            .on_congestion(cx.now, Congestion::Loss, flight_size);
+        if self.begins_reduction() {
+            self.controller
+                .on_congestion(cx.now, Congestion::Loss, flight_size);
+            self.on_window_reduced();
+        }
         cx.core.counters.fast_retransmits += 1;
     }
 

@@ -4,7 +4,7 @@ use super::Phase;
 use crate::tcp::context::Context;
 use crate::tcp::input::Events;
 use crate::tcp::state::{Event, State};
-use crate::tcp::tcb::{CloseReason, FinState, Tcb};
+use crate::tcp::tcb::{FinState, Tcb};
 
 impl Tcb {
     /// The retransmission timer has expired.
@@ -43,6 +43,8 @@ impl Tcb {
         // RFC 6582 section 4.
         self.recovery.recover = self.snd.nxt - 1;
         self.send.mark_all_lost(&mut cx.core.segments);
+        self.on_window_reduced();
+        self.question_path(cx);
         if self.fin == FinState::Sent {
             self.fin = FinState::Due;
         }
@@ -51,7 +53,7 @@ impl Tcb {
     /// The peer is taken for dead.
     pub(in crate::tcp) fn time_out(&mut self, cx: &mut Context<'_>) -> Events {
         cx.core.counters.timed_out += 1;
-        self.finish(cx, Event::Reset, CloseReason::TimedOut);
+        self.finish(cx, Event::Reset, self.timeout_reason());
         Events::CLOSED
     }
 }

@@ -9,15 +9,20 @@ mod buffers;
 mod close;
 mod crash;
 mod delayed_ack;
+mod ecn;
 mod handshake;
 mod hostile;
 mod keepalive;
 mod listen;
 mod memory;
 mod options;
+mod path;
 mod paws;
 mod persist;
+mod pmtud;
 mod prr;
+mod quick_ack;
+mod receive_tuning;
 mod recovery;
 mod reno;
 mod reset;
@@ -30,13 +35,16 @@ mod sack_rules;
 mod scale;
 mod segments;
 mod setup;
+mod shrunk_window;
 mod simulator;
 mod slow_start;
+mod socket_options;
 mod states;
 mod text;
 mod time_wait;
 mod time_wait_reuse;
 mod timestamps;
+mod user_timeout;
 mod window;
 mod wrap;
 
@@ -88,6 +96,7 @@ struct Sent {
     ack: u32,
     header: Header,
     text: Vec<u8>,
+    ecn: u8,
 }
 
 /// A segment of this peer arrives.
@@ -144,6 +153,8 @@ struct Host {
     tsecr: u32,
     application: Application,
     received: Vec<u8>,
+    /// The ECN field of what arrives.
+    ecn: u8,
     events: Events,
     outbox: VecDeque<Sent>,
 }
@@ -168,6 +179,7 @@ impl Host {
             tsecr: 0,
             application: Application::Consumes,
             received: Vec::new(),
+            ecn: 0,
             events: Events::NONE,
             outbox: VecDeque::new(),
         }
@@ -192,7 +204,8 @@ impl Host {
     }
 
     fn handle(&mut self, segment: &Segment<'_>) {
-        let arrival = self.with(|tcb, cx| tcb.handle_segment(cx, segment));
+        let ecn = self.ecn;
+        let arrival = self.with(|tcb, cx| tcb.handle_marked_segment(cx, segment, ecn));
         self.events |= arrival.events;
         if arrival.text.is_empty() {
             return;
@@ -285,6 +298,7 @@ impl Host {
                 },
                 header: transmit.header,
                 text,
+                ecn: transmit.ecn,
             });
         }
         panic!("poll_transmit never ends");

@@ -13,6 +13,8 @@ pub(super) struct Setup {
     pub(super) irs: u32,
     pub(super) window: u16,
     pub(super) syn: Options,
+    /// What the peer's SYN has besides SYN.
+    pub(super) syn_flags: Flags,
     pub(super) buffers: usize,
     /// Whether the first acknowledgments are quick, as they are but for these tests.
     pub(super) quick: bool,
@@ -40,6 +42,7 @@ impl Default for Setup {
                 mss: Some(1_000),
                 ..Options::default()
             },
+            syn_flags: Flags(0),
             buffers: 1_000,
             quick: false,
         }
@@ -100,7 +103,7 @@ impl Setup {
     pub(super) fn syn(&self) -> Header {
         Header {
             seq: self.irs,
-            flags: Flags::SYN,
+            flags: Flags::SYN | self.syn_flags,
             window: self.window,
             options: self.syn.clone(),
             ..Header::default()

@@ -1,5 +1,6 @@
 //! Frames for the tests of the parser, most of them with a lie in one place.
 
+mod fragments;
 mod headers;
 mod icmp;
 mod linux;

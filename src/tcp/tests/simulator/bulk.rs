@@ -216,7 +216,7 @@ impl Flow {
         let mut memory = Memory::new(algorithm, 2);
         let mut cx = memory.context(now);
         let entry = Listener::default().handle_syn(&mut cx, &key, &syn, 1_460, None);
-        let entry = entry.expect("the queue is empty");
+        let mut entry = entry.expect("the queue is empty");
         let syn_ack = entry.syn_ack(&mut cx, &key);
 
         let now = now + delay;

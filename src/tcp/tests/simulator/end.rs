@@ -2,9 +2,9 @@
 
 use super::super::buffers::TestBuffers;
 use super::super::{
-    BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events,
-    FlowKey, Header, Instant, IsnGenerator, Keepalive, Listener, OptionsId, Segment, SocketOptions,
-    State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
+    BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, EcnMode,
+    Events, FlowKey, Header, Instant, IsnGenerator, Keepalive, Listener, OptionsId, Segment,
+    SocketOptions, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
 };
 
 /// A core: what all connections on one side of the path share.
@@ -23,6 +23,7 @@ impl Side {
             sack: chance.percent(80),
             timestamps: chance.percent(70),
             window_scale: chance.percent(80),
+            ecn: [EcnMode::Off, EcnMode::Passive, EcnMode::On][chance.below(3) as usize],
             // Whatever the weather, nobody gives up.
             retransmissions: 30,
             syn_retransmissions: 30,
@@ -151,12 +152,12 @@ impl End {
         self.connects_at = None;
     }
 
-    /// A segment arrives. Returns the stateless answer.
+    /// A segment arrives, and what its IP header says of ECN. Returns the stateless answer.
     pub(super) fn handle(
         &mut self,
         side: &mut Side,
         now: Instant,
-        segment: &Segment<'_>,
+        (segment, ecn): (&Segment<'_>, u8),
         chance: &mut Chance,
     ) -> Option<Header> {
         let key = self.key;
@@ -171,7 +172,7 @@ impl End {
                     SynVerdict::Opens(tcb) => {
                         let entry = entry.clone();
                         self.stage = Stage::Open(Box::new(tcb));
-                        let answer = self.handle_open(side, now, segment, chance);
+                        let answer = self.handle_open(side, now, (segment, ecn), chance);
                         if self.with(side, now, |tcb, _| tcb.state()) == State::SynReceived {
                             // It folds back.
                             self.stage = Stage::HalfOpen(entry);
@@ -182,7 +183,7 @@ impl End {
                     }
                 }
             }
-            Stage::Open(_) => self.handle_open(side, now, segment, chance),
+            Stage::Open(_) => self.handle_open(side, now, (segment, ecn), chance),
             Stage::Waiting(wait) => match wait.handle_segment(&mut side.context(now), segment) {
                 TimeWaitVerdict::Acknowledge(header) => Some(header),
                 TimeWaitVerdict::Drop => None,
@@ -218,10 +219,12 @@ impl End {
         &mut self,
         side: &mut Side,
         now: Instant,
-        segment: &Segment<'_>,
+        (segment, ecn): (&Segment<'_>, u8),
         chance: &mut Chance,
     ) -> Option<Header> {
-        let arrival = self.with(side, now, |tcb, cx| tcb.handle_segment(cx, segment));
+        let arrival = self.with(side, now, |tcb, cx| {
+            tcb.handle_marked_segment(cx, segment, ecn)
+        });
         if !arrival.text.is_empty() {
             let unread = self.with(side, now, |tcb, cx| tcb.unread(cx.core));
             let consumed = if unread > 0 || !chance.percent(self.eagerness) {

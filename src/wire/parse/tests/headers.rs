@@ -77,14 +77,18 @@ fn ipv4_headers_that_lie() {
         Some(Malformed::Ipv4HeaderTruncated)
     );
 
-    for (flags, offset) in [(0x20, 0), (0, 1), (0x1f, 0xff), (0x60, 0)] {
-        let mut frame = edited(7, offset);
+    for (flags, offset) in [(0x20, 0), (0, 1), (0x1f, 0xf0), (0x60, 0)] {
+        let tcp = tcp_bytes(&v4_key(), 24, |_| {});
+        let mut frame = ipv4_frame(TCP, FROM, TO, &[], &tcp);
+        frame[21] = offset;
         frame[20] = flags;
         frame[24..26].fill(0);
         let checksum = Sum::of(&frame[14..34]).finish();
         frame[24..26].copy_from_slice(&checksum.to_be_bytes());
         match parse(&frame, Full) {
-            Ok(Packet::Fragment { local }) => assert_eq!(local, Address::from_ipv4(TO)),
+            Ok(Packet::Fragment { fragment, .. }) => {
+                assert_eq!(fragment.datagram.destination, Address::from_ipv4(TO));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -137,7 +141,7 @@ fn ipv6_headers_that_lie() {
 
 #[test]
 fn ipv6_extension_headers() {
-    let tcp = tcp_bytes(&v6_key(), 20, |_| {});
+    let tcp = tcp_bytes(&v6_key(), 24, |_| {});
     let judge = |first: u8, extensions: &[u8]| {
         let frame = ipv6_frame(first, "fd00::9", "fd00::1", &[extensions, &tcp].concat());
         match parse(&frame, Full) {

@@ -142,13 +142,19 @@ fn icmp_errors_of_linux() {
             TOO_BIG_V4,
             key(us.0, 60_052, "198.18.1.1", 8080),
             3_867_939_507 + 5,
-            IcmpError::PacketTooBig { mtu: 1300 },
+            IcmpError::PacketTooBig {
+                mtu: 1300,
+                quoted: 1500,
+            },
         ),
         (
             TOO_BIG_V6,
             key(us.1, 57_144, "fd00:b::1", 8080),
             3_792_255_790 + 5,
-            IcmpError::PacketTooBig { mtu: 1300 },
+            IcmpError::PacketTooBig {
+                mtu: 1300,
+                quoted: 1500,
+            },
         ),
         (
             UNREACHABLE_V4,

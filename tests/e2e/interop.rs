@@ -78,6 +78,7 @@ const MOODS: [Mood; 11] = [
     Mood {
         name: "ECN",
         sysctls: &[("tcp_ecn", "1")],
+        says: &[" ts ", " sack ", " ecn "],
         ..PLAIN
     },
     Mood {

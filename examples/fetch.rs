@@ -45,6 +45,9 @@ struct Arguments {
     /// Connections at once.
     #[arg(short, long, default_value_t = 64)]
     parallel: u64,
+    /// Send the request with the SYN, where the server allows it (RFC 7413).
+    #[arg(long)]
+    fast_open: bool,
     /// How long to wait for the next answer.
     #[arg(long, default_value = "30s")]
     patience: humantime::Duration,
@@ -73,7 +76,8 @@ enum Outcome {
 }
 
 struct Fetch {
-    request: Arc<str>,
+    request: Arc<[u8]>,
+    is_sent_early: bool,
     reports: Sender<Report>,
 }
 
@@ -92,7 +96,9 @@ impl Service for Fetch {
 
     fn on_open(&mut self, socket: &mut Socket<'_>) -> Answer {
         // A request is far shorter than what a new connection may queue.
-        socket.send(self.request.as_bytes());
+        if !self.is_sent_early {
+            socket.send(&self.request);
+        }
         Answer {
             since: socket.now(),
             now: socket.now(),
@@ -198,15 +204,22 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut config = Config::new(&arguments.interface);
     config.cores.clone_from(&arguments.cores);
     config.client_ports = arguments.client_ports;
-    let request: Arc<str> = format!(
+    let request: Arc<[u8]> = format!(
         "GET {} HTTP/1.0\r\nHost: {}\r\n\r\n",
         arguments.path, arguments.address
     )
+    .into_bytes()
     .into();
+    let early = match arguments.fast_open {
+        true => Arc::clone(&request),
+        false => Arc::default(),
+    };
+    let is_sent_early = arguments.fast_open;
     let (sender, reports) = channel();
     let mut server = Server::new(config);
     let client = server.client(move || Fetch {
         request: Arc::clone(&request),
+        is_sent_early,
         reports: sender.clone(),
     });
     let running = server.start()?;
@@ -216,7 +229,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let opener = running.opener().ok_or("a server with a client")?;
     let clock = Clock::start();
     let start = clock.now();
-    let tally = fetch_all(arguments, client, &opener, &reports);
+    let tally = fetch_all(arguments, client, &early, &opener, &reports);
     let took: std::time::Duration = clock.now().saturating_since(start).into();
     drop(running);
     Ok(tally.print(arguments.count, took))
@@ -233,6 +246,7 @@ struct Tally {
 fn fetch_all(
     arguments: &Arguments,
     client: ClientId,
+    early: &Arc<[u8]>,
     opener: &Opener,
     reports: &Receiver<Report>,
 ) -> Tally {
@@ -240,7 +254,7 @@ fn fetch_all(
     let (mut opened, mut ended) = (0, 0);
     while ended < arguments.count {
         while opened < arguments.count && opened - ended < arguments.parallel {
-            match opener.open(client, arguments.address, opened) {
+            match opener.open_with(client, arguments.address, opened, Arc::clone(early)) {
                 Ok(()) => opened += 1,
                 Err(ConnectError::Busy) => break,
                 Err(error) => {

@@ -139,6 +139,7 @@ impl TryFrom<String> for ServiceSpec {
 /// drain-timeout = "10s"
 /// max-connections = 262144
 /// client-ports = "61000-65535"
+/// fast-open = 0
 /// services = ["http:80", "echo:7"]
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -164,6 +165,8 @@ pub struct Settings {
     pub max_connections: Option<usize>,
     /// Local ports of connections that a program opens.
     pub client_ports: Option<PortRange>,
+    /// Connections per listener and worker that may have text on their SYN and are not established.
+    pub fast_open: Option<usize>,
     /// What to serve.
     pub services: Vec<ServiceSpec>,
     /// What differs for single services.
@@ -195,6 +198,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             max_connections: self.max_connections.or(other.max_connections),
             client_ports: self.client_ports.or(other.client_ports),
+            fast_open: self.fast_open.or(other.fast_open),
             services: list(self.services, other.services),
             service,
             tcp: if self.tcp == TcpSettings::default() {
@@ -282,7 +286,8 @@ impl TryFrom<Settings> for Config {
         if !(1..=MOST_CONNECTIONS).contains(&max_connections) {
             return Err(ConfigError::MaxConnections(max_connections));
         }
-        let tcp = settings.tcp.config(settings.congestion);
+        let mut tcp = settings.tcp.config(settings.congestion);
+        tcp.fast_open_queue = settings.fast_open.unwrap_or(0);
         let mut service_options = BTreeMap::new();
         for (spec, special) in &settings.service {
             if !settings.services.contains(spec) {

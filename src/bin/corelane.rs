@@ -88,6 +88,10 @@ struct Serve {
     /// Connections that each worker may have [default: 262144]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
+    /// Take text on SYNs (RFC 7413) of so many connections per service and worker at once; a SYN
+    /// that the network doubles brings it twice [default: 0, off]
+    #[arg(long, value_name = "N")]
+    fast_open: Option<usize>,
     /// A TOML file with the same settings; the command line wins
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -200,6 +204,7 @@ fn settings(arguments: Serve) -> Settings {
         max_connections: arguments.max_connections,
         // `serve` opens nothing.
         client_ports: None,
+        fast_open: arguments.fast_open,
         services: arguments.services,
         ..Settings::default()
     }

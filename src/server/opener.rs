@@ -54,9 +54,26 @@ impl Opener {
         remote: SocketAddr,
         token: u64,
     ) -> Result<(), ConnectError> {
+        self.open_with(client, remote, token, Arc::default())
+    }
+
+    /// As [`open`](Self::open), with text to send first:
+    /// [`Stack::open_with`](crate::stack::Stack::open_with) says what to mind.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(
+        &self,
+        client: ClientId,
+        remote: SocketAddr,
+        token: u64,
+        early: Arc<[u8]>,
+    ) -> Result<(), ConnectError> {
         let request = Request {
             service: client.0,
             token,
+            early,
             remote,
         };
         self.requests
@@ -74,10 +91,11 @@ impl fmt::Debug for Opener {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Request {
     service: ServiceId,
     token: u64,
+    early: Arc<[u8]>,
     remote: SocketAddr,
 }
 
@@ -285,6 +303,7 @@ impl Pathfinder {
         self.undelivered.push_back(Opening {
             service: request.service,
             token: request.token,
+            early: request.early,
             remote: request.remote,
             way: way.map(|way| Destination { port, ..way }),
         });

@@ -32,6 +32,8 @@ pub(super) struct Flow {
     token: Option<u64>,
     /// That service has yet to hear how it went.
     opening: bool,
+    /// It counts as pending in its listener: a Fast Open that is not established.
+    pub(super) fast_open: bool,
 }
 
 impl Flow {
@@ -56,6 +58,7 @@ impl Flow {
             peer_close_told: false,
             token: None,
             opening: false,
+            fast_open: false,
         }
     }
 }
@@ -92,7 +95,8 @@ impl Conversation<'_> {
         if arrival.events.contains(Events::ACCEPTED) && self.flow.link != *link {
             self.flow.link = *link;
         }
-        if arrival.events.contains(Events::OPENED) {
+        // A Fast Open is open since its SYN.
+        if arrival.events.contains(Events::OPENED) && self.flow.connection == UNOPENED {
             self.open();
         }
         if arrival.text.is_empty() {
@@ -105,6 +109,13 @@ impl Conversation<'_> {
         }
         self.tell_peer_close();
         arrival.events
+    }
+
+    /// The connection exists since a SYN that has brought this text (RFC 7413).
+    pub(super) fn handle_text_on_syn(&mut self, text: &[u8]) {
+        let arrival = self.flow.tcb.handle_text_on_syn(text);
+        self.open();
+        self.deliver(arrival.text);
     }
 
     pub(super) fn handle_timeout(&mut self) {

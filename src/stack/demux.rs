@@ -139,15 +139,19 @@ impl<P: PacketIo> Stack<P> {
                 key,
                 ecn,
                 segment,
-            }) => Some(Inbound {
-                frame,
-                link,
-                key,
-                ecn,
-                segment,
-                queue,
-                hops,
-            }),
+            }) => {
+                // A stray is counted where it came in.
+                self.core.counters.in_segs += u64::from(hops == 0);
+                Some(Inbound {
+                    frame,
+                    link,
+                    key,
+                    ecn,
+                    segment,
+                    queue,
+                    hops,
+                })
+            }
             Ok(Packet::Fragment { link, fragment }) => {
                 let drops = &mut self.drops;
                 let whole = self.reassembly.insert(now, &link, &fragment, drops);
@@ -285,6 +289,9 @@ impl<P: PacketIo> Stack<P> {
         };
         let answer = flow.tcb.poll_transmit(&mut cx);
         flow.tcb.release(&mut cx);
+        if let Some(half_open) = self.half_open.get_mut(at) {
+            half_open.entry.fold_back(&flow.tcb);
+        }
         if let Some(answer) = answer {
             self.reply(queue, &link, &inbound.key, &answer.header);
         }
@@ -342,6 +349,11 @@ impl<P: PacketIo> Stack<P> {
         else {
             return;
         };
+        if entry.takes_text() {
+            let tcb = entry.fast_open(&mut cx, key);
+            let service = *service;
+            return self.fast_open(now, inbound, tcb, service);
+        }
         let header = entry.syn_ack(&mut cx, key);
         let deadline = entry.deadline;
         let half_open = HalfOpen {
@@ -360,6 +372,37 @@ impl<P: PacketIo> Stack<P> {
             self.wheel.schedule(id.index, deadline);
         }
         self.reply(inbound.queue, &inbound.link, key, &header);
+    }
+
+    /// The SYN has text and a right cookie: its connection exists at once.
+    fn fast_open(&mut self, now: Instant, inbound: &Inbound<'_>, tcb: Tcb, service: ServiceId) {
+        let key = &inbound.key;
+        let mut flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
+        flow.fast_open = true;
+        let has_room = self.table.len() < self.table.capacity() || self.evict_waiting();
+        let index = self.flows.insert(flow);
+        let id = has_room
+            .then(|| self.table.insert(*key, Handle::Flow(index)).ok())
+            .flatten();
+        let Some(id) = id else {
+            if let Some(mut conversation) = self.conversation(now, key, index) {
+                conversation.release();
+            }
+            self.flows.remove(index);
+            self.fast_open_ended(now, key, false);
+            return self.drops.count(DropReason::FlowTableFull);
+        };
+        if let Some(mut conversation) = self.conversation(now, key, index) {
+            conversation.handle_text_on_syn(inbound.segment.payload);
+        }
+        self.mark_dirty(id);
+    }
+
+    /// A connection of [`fast_open`](Self::fast_open) is established or gone.
+    pub(super) fn fast_open_ended(&mut self, now: Instant, key: &FlowKey, was_reset: bool) {
+        if let Some((_, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) {
+            listener.fast_open_ended(now, was_reset);
+        }
     }
 
     /// A SYN to a client port: the other half of a simultaneous open, perhaps of another worker's.

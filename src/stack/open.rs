@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::Hasher as _;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
@@ -38,12 +39,14 @@ pub struct Destination {
 }
 
 /// An active open on its way to the worker that does it, or word that there is no way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Opening {
     /// Who wants the connection.
     pub service: ServiceId,
     /// What it wants to know the connection by.
     pub token: u64,
+    /// Text for [`Stack::open_with`]; empty for [`Stack::open`].
+    pub early: Arc<[u8]>,
     /// With whom.
     pub remote: SocketAddr,
     /// By what way.
@@ -147,6 +150,21 @@ impl<P: PacketIo> Stack<P> {
         service: ServiceId,
         token: u64,
     ) -> Result<FlowKey, ConnectError> {
+        self.open_with(now, destination, service, token, &[])
+    }
+
+    /// As [`open`](Self::open), with text to send first: on the SYN, where the peer has given us a
+    /// Fast Open cookie (RFC 7413), else behind the handshake. As much of it is sent as a new
+    /// connection may queue. Since a SYN may be doubled on its way, and the text with it, only for
+    /// text that the peer may get twice.
+    pub fn open_with(
+        &mut self,
+        now: Instant,
+        destination: &Destination,
+        service: ServiceId,
+        token: u64,
+        early: &[u8],
+    ) -> Result<FlowKey, ConnectError> {
         check_remote(destination.remote, destination.port)?;
         let mut ports = self
             .client_ports
@@ -172,8 +190,9 @@ impl<P: PacketIo> Stack<P> {
             link: destination.link,
             queue,
             mtu: destination.mtu,
+            early,
         };
-        self.open_flow(now, &key, by, service, token, beyond)?;
+        self.open_flow(now, &key, &by, service, token, beyond)?;
         Ok(key)
     }
 
@@ -196,16 +215,18 @@ impl<P: PacketIo> Stack<P> {
             link,
             queue,
             mtu: None,
+            early: &[],
         };
-        self.open_flow(now, &key, by, service, 0, beyond)
+        self.open_flow(now, &key, &by, service, 0, beyond)
     }
 
     /// Does what `opening` says; its service is told if that fails.
     pub fn handle_opening(&mut self, now: Instant, opening: &Opening) {
         let Opening { service, token, .. } = *opening;
+        let early = &opening.early;
         let opened = opening
             .way
-            .and_then(|destination| self.open(now, &destination, service, token));
+            .and_then(|way| self.open_with(now, &way, service, token, early));
         if let Err(error) = opened
             && let Some(service) = self.services.get_mut(usize::from(service.0))
         {
@@ -217,7 +238,7 @@ impl<P: PacketIo> Stack<P> {
         &mut self,
         now: Instant,
         key: &FlowKey,
-        by: By,
+        by: &By<'_>,
         service: ServiceId,
         token: u64,
         beyond: Option<Seq>,
@@ -251,10 +272,13 @@ impl<P: PacketIo> Stack<P> {
             buffers: &mut self.ports[usize::from(by.queue)],
             core: &mut self.core,
         };
-        let tcb = match beyond {
+        let mut tcb = match beyond {
             Some(beyond) => Tcb::reconnect(&mut cx, key, path_mss, options, beyond),
             None => Tcb::connect(&mut cx, key, path_mss, options),
         };
+        if !by.early.is_empty() {
+            tcb.send_early(&mut cx, key, by.early);
+        }
         let index = self
             .flows
             .insert(Flow::opened_by(token, tcb, by.link, by.queue, service.0));
@@ -264,6 +288,9 @@ impl<P: PacketIo> Stack<P> {
                 Ok(())
             }
             Err(_) => {
+                if let Some(mut conversation) = self.conversation(now, key, index) {
+                    conversation.release();
+                }
                 self.flows.remove(index);
                 Err(ConnectError::Full)
             }
@@ -297,12 +324,13 @@ impl<P: PacketIo> Stack<P> {
     }
 }
 
-/// The way out.
+/// The way out, and what to send first.
 #[derive(Clone, Copy)]
-struct By {
+struct By<'a> {
     link: Link,
     queue: u8,
     mtu: Option<u16>,
+    early: &'a [u8],
 }
 
 /// RFC 9293 section 3.9.2.3, MUST-46: no open to an address that cannot be a peer's.

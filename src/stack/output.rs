@@ -5,7 +5,7 @@ use super::counters::DropReason;
 use super::demux::{Handle, Waiting};
 use crate::flow_table::FlowId;
 use crate::ring::PacketIo;
-use crate::tcp::{Context, State};
+use crate::tcp::{CloseReason, Context, State};
 use crate::time::Instant;
 use crate::wire::FlowKey;
 
@@ -148,6 +148,13 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = self.flows.get_mut(index) else {
             return;
         };
+        if flow.fast_open && flow.tcb.state() != State::SynReceived {
+            flow.fast_open = false;
+            let was_reset =
+                flow.tcb.state() == State::Closed && flow.tcb.close_reason() == CloseReason::Reset;
+            self.fast_open_ended(now, key, was_reset);
+            return self.settle(now, id, key, index, progress);
+        }
         if flow.tcb.is_done() {
             return self.remove_flow(now, id, key, index);
         }

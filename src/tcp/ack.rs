@@ -82,6 +82,25 @@ impl Tcb {
         }
     }
 
+    /// The acknowledgment of our SYN covers text that went with it (RFC 7413).
+    pub(super) fn handle_ack_of_early_text(
+        &mut self,
+        cx: &mut Context<'_>,
+        header: &Header,
+        events: &mut Events,
+    ) {
+        let ack = Seq(header.ack);
+        if !ack.after(self.snd.una) {
+            return;
+        }
+        let mut news = News {
+            flight_size: self.flight_size(),
+            ..News::default()
+        };
+        self.handle_new_ack(cx, header, ack, &mut news, events);
+        self.recover(cx, &news);
+    }
+
     /// Something new is acknowledged.
     fn handle_new_ack(
         &mut self,

@@ -29,6 +29,11 @@ pub struct Config {
     pub syn_ack_retransmissions: u8,
     /// Half-open connections per core of each listener: a port of one address.
     pub syn_queue: usize,
+    /// Connections per core and listener whose SYN has brought text and that are not established
+    /// yet (RFC 7413); 0 switches Fast Open off. Whoever sets it consents to a SYN's text being
+    /// delivered once more, to another connection, if the network doubles the SYN: harmless for
+    /// services to which the same request may come twice.
+    pub fast_open_queue: usize,
     /// Challenge ACKs (RFC 5961 section 7) per core and second.
     pub challenge_acks_per_second: u32,
     /// Explicit congestion notification (RFC 3168).
@@ -57,6 +62,7 @@ impl Default for Config {
             syn_retransmissions: 7,
             syn_ack_retransmissions: 5,
             syn_queue: 4096,
+            fast_open_queue: 0,
             challenge_acks_per_second: 1_000,
             ecn: EcnMode::Passive,
             mtu_probing: true,

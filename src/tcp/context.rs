@@ -5,6 +5,7 @@ use slab::Slab;
 use super::buffers::Buffers;
 use super::config::Config;
 use super::duplicate_acks::CausesArena;
+use super::fast_open::{CookieCache, Early};
 use super::isn::IsnGenerator;
 use super::options::OptionSets;
 use super::path_cache::PathCache;
@@ -23,6 +24,8 @@ pub struct Core {
     pub(super) isn: IsnGenerator,
     pub(super) segments: Slab<SendSegment>,
     pub(super) receive: ReceiveMemory,
+    pub(super) fast_opens: Slab<Early>,
+    pub(super) cookies: CookieCache,
     pub(super) causes: CausesArena,
     pub(super) paths: PathCache,
     pub(super) tuning: TuningArena,
@@ -38,6 +41,8 @@ impl Core {
             isn,
             segments: Slab::new(),
             receive: ReceiveMemory::new(config.receive_memory),
+            fast_opens: Slab::new(),
+            cookies: CookieCache::default(),
             causes: CausesArena::new(),
             paths: PathCache::default(),
             tuning: TuningArena::new(),
@@ -52,6 +57,7 @@ impl Core {
         self.segments.is_empty()
             && self.receive.is_empty()
             && self.causes.is_empty()
+            && self.fast_opens.is_empty()
             && self.tuning.is_empty()
     }
 
@@ -112,11 +118,11 @@ counters! {
     attempt_fails,
     /// Established connections that were reset or timed out.
     established_resets,
-    /// Segments received for a connection, half-open ones and TIME-WAITs included, or a listener.
+    /// Segments received, of no connection too; not those that are malformed.
     in_segs,
     /// Segments sent, retransmissions included.
     out_segs,
-    /// Segments retransmitted.
+    /// Segments retransmitted, SYNs and SYN-ACKs too.
     retrans_segs,
     /// Resets sent.
     out_rsts,
@@ -192,6 +198,18 @@ counters! {
     ecn_ce_octets,
     /// Windows reduced because the peer has seen a mark.
     ecn_reductions,
+    /// Fast Open cookies given to peers that asked for one, or had an old one (RFC 7413).
+    fast_open_cookies,
+    /// Connections whose SYN brought text and a right cookie, and was believed.
+    fast_open_passive,
+    /// SYNs with a wrong cookie; the handshake went on without their text.
+    fast_open_rejected,
+    /// SYNs with a right cookie while too many such connections were not yet established.
+    fast_open_overflows,
+    /// SYNs sent with text and a cookie.
+    fast_open_active,
+    /// Of those, the ones whose text was not acknowledged with them, and was sent again.
+    fast_open_active_fails,
     /// Receive windows that grew with what the application consumes.
     receive_windows_grown,
     /// Receive windows that would have grown but for the core's memory.

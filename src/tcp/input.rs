@@ -8,7 +8,7 @@ use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{AckDue, CloseReason, FinState, Tcb};
 use super::timers::Timer;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Header, Segment};
 
 /// RFC 7323 section 5.5: TS.Recent is not trusted after 24 days of silence.
@@ -80,7 +80,6 @@ impl Tcb {
         cx: &mut Context<'_>,
         segment: &Segment<'a>,
     ) -> Arrival<'a> {
-        cx.core.counters.in_segs += 1;
         self.statistics.segs_in = self.statistics.segs_in.wrapping_add(1);
         let has_text = u32::from(!segment.payload.is_empty());
         self.statistics.data_segs_in = self.statistics.data_segs_in.wrapping_add(has_text);
@@ -128,6 +127,7 @@ impl Tcb {
         self.pending.ack = AckDue::Now;
         self.establish(cx, header);
         let mut arrival = Arrival::of(Events::OPENED);
+        self.handle_ack_of_early_text(cx, header, &mut arrival.events);
         let after_syn = Seq(header.seq) + 1;
         self.handle_text_part(cx, after_syn, segment.payload, header.flags, &mut arrival);
         arrival
@@ -245,18 +245,19 @@ impl Tcb {
         self.snd.wl1 = Seq(header.seq);
         self.snd.wl2 = Seq(header.ack);
         self.pending.syn = false;
-        self.timers.stop(Timer::Retransmission);
+        self.end_early(cx, header, retransmitted);
+        // Text that went with the SYN, or behind the SYN-ACK, may be in flight.
+        self.restart_retransmission_timer(cx);
         self.restart_keepalive(cx.core, cx.now);
         cx.core.counters.established += 1;
     }
 
     /// The handshake's round trip: by our timestamp's echo, or by the time of the only SYN.
     fn measure_handshake(&mut self, cx: &Context<'_>, header: &Header, retransmitted: bool) {
-        let rtt = if retransmitted {
+        let rtt = if retransmitted || self.sent_at == Instant::FAR_FUTURE {
             self.rtt_by_timestamp(cx, header)
         } else {
-            (self.sent_at > crate::time::Instant::ZERO)
-                .then(|| cx.now.saturating_since(self.sent_at))
+            (self.sent_at > Instant::ZERO).then(|| cx.now.saturating_since(self.sent_at))
         };
         if let Some(rtt) = rtt {
             self.rtt.on_measurement(cx.now, rtt);

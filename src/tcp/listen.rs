@@ -6,6 +6,8 @@
 
 use super::context::Context;
 use super::ecn::{self, Ecn};
+use super::fast_open::{Cookie, FastOpenQueue};
+use super::liveness::millis;
 use super::options::OptionsId;
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
@@ -13,12 +15,13 @@ use super::state::{Event, State};
 use super::tcb::{Opening, Tcb};
 use crate::time::{Duration, Instant};
 use crate::wire::FlowKey;
-use crate::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
+use crate::wire::tcp::{FastOpen, Flags, Header, Options, Segment, Timestamps};
 
 /// A local port that takes connections (LISTEN of RFC 9293 section 3.3.2).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Listener {
     half_open: usize,
+    fast_opens: FastOpenQueue,
     options: OptionsId,
 }
 
@@ -28,6 +31,8 @@ pub struct Listener {
 pub struct SynEntry {
     /// When the SYN-ACK is due again.
     pub deadline: Instant,
+    /// When its connection, for as long as it was one, last sent a challenge ACK, in milliseconds.
+    challenged_at: u32,
     irs: Seq,
     iss: Seq,
     tsval: u32,
@@ -44,7 +49,13 @@ const HAS_MSS: u8 = 1;
 const HAS_SCALE: u8 = 2;
 const HAS_SACK: u8 = 4;
 const HAS_TIMESTAMPS: u8 = 8;
-const HAS_ECN: u8 = 16;
+/// Text on the SYN is to be taken: it had a right Fast Open cookie.
+const TAKES_TEXT: u8 = 16;
+/// The SYN-ACK gives a Fast Open cookie.
+const GIVES_COOKIE: u8 = 32;
+/// The SYN-ACK was sent again, so that its acknowledgment tells no round trip (Karn).
+const SENT_AGAIN: u8 = 64;
+const HAS_ECN: u8 = 128;
 
 /// What a segment makes of a half-open connection.
 #[derive(Debug)]
@@ -65,6 +76,7 @@ impl Listener {
     pub fn new(options: OptionsId) -> Self {
         Self {
             half_open: 0,
+            fast_opens: FastOpenQueue::default(),
             options,
         }
     }
@@ -81,8 +93,8 @@ impl Listener {
         beyond: Option<Seq>,
     ) -> Option<SynEntry> {
         let header = &segment.header;
-        cx.core.counters.in_segs += 1;
-        if self.half_open >= cx.core.config.syn_queue {
+        let fast_open = self.judge_fast_open(cx, key, segment);
+        if fast_open & TAKES_TEXT == 0 && self.half_open >= cx.core.config.syn_queue {
             cx.core.counters.listen_overflows += 1;
             return None;
         }
@@ -91,9 +103,11 @@ impl Listener {
         let options = &header.options;
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         cx.core.counters.passive_opens += 1;
-        self.half_open += 1;
+        self.half_open += usize::from(fast_open & TAKES_TEXT == 0);
         Some(SynEntry {
             deadline: cx.now + INITIAL_RTO,
+            // Long ago, as in a new connection.
+            challenged_at: millis(cx.now).wrapping_sub(1 << 31),
             irs: Seq(header.seq),
             iss,
             tsval: options.timestamps.map_or(0, |timestamps| timestamps.tsval),
@@ -112,9 +126,49 @@ impl Listener {
                     options.timestamps.is_some() && cx.core.config.timestamps,
                     HAS_TIMESTAMPS,
                 )
-                | flag(ecn::accepts(&cx.core.config, header), HAS_ECN),
+                | flag(ecn::accepts(&cx.core.config, header), HAS_ECN)
+                | fast_open,
             retransmissions: 0,
         })
+    }
+
+    /// RFC 7413 section 4.2.2, the server's steps 1 to 4.
+    fn judge_fast_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: &FlowKey,
+        segment: &Segment<'_>,
+    ) -> u8 {
+        let limit = cx.core.config.fast_open_queue;
+        let Some(option) = segment.header.options.fast_open.filter(|_| limit > 0) else {
+            return 0;
+        };
+        let judgement = cx.core.isn.judge_cookie(key, cx.now, &option);
+        let cookie = match judgement {
+            Cookie::Right => 0,
+            Cookie::Old | Cookie::Wrong => {
+                cx.core.counters.fast_open_cookies += 1;
+                GIVES_COOKIE
+            }
+        };
+        if judgement == Cookie::Wrong {
+            cx.core.counters.fast_open_rejected += u64::from(!option.is_request());
+            return cookie;
+        }
+        if segment.payload.is_empty() {
+            return cookie;
+        }
+        if !self.fast_opens.enter(cx.now, limit) {
+            cx.core.counters.fast_open_overflows += 1;
+            return cookie;
+        }
+        cx.core.counters.fast_open_passive += 1;
+        cookie | TAKES_TEXT
+    }
+
+    /// A connection that took text on its SYN is established or gone.
+    pub fn fast_open_ended(&mut self, now: Instant, was_reset: bool) {
+        self.fast_opens.leave(now, was_reset);
     }
 
     /// A half-open connection of this listener has ended, well or badly.
@@ -138,31 +192,40 @@ impl SynEntry {
     ) -> SynVerdict {
         let flags = segment.header.flags;
         if flags.contains(Flags::SYN) && !flags.intersects(Flags::ACK | Flags::RST) {
-            cx.core.counters.in_segs += 1;
             if Seq(segment.header.seq) == self.irs {
                 // The peer has not seen our SYN-ACK. If it now does without ECN, so do we (RFC 3168
                 // section 6.1.1).
                 if !ecn::accepts(&cx.core.config, &segment.header) {
                     self.flags &= !HAS_ECN;
                 }
-                return SynVerdict::SynAckAgain;
+                return self.syn_ack_again(cx);
             }
             // A SYN with another number is another attempt, which must wait for this one to end
             // (RFC 5961 section 4.2). A peer that has forgotten the first resets it when it sees
             // our SYN-ACK.
             cx.core.counters.syn_challenged += 1;
-            return if cx.core.may_challenge(cx.now) {
-                SynVerdict::SynAckAgain
-            } else {
-                SynVerdict::Stays
+            return match cx.core.may_challenge(cx.now) {
+                true => self.syn_ack_again(cx),
+                false => SynVerdict::Stays,
             };
         }
         if flags.contains(Flags::RST) && Seq(segment.header.seq) == self.irs + 1 {
-            cx.core.counters.in_segs += 1;
             cx.core.counters.attempt_fails += 1;
             return SynVerdict::Gone;
         }
         SynVerdict::Opens(self.to_tcb(cx, key))
+    }
+
+    fn syn_ack_again(&mut self, cx: &mut Context<'_>) -> SynVerdict {
+        self.flags |= SENT_AGAIN;
+        cx.core.counters.syn_ack_retransmits += 1;
+        cx.core.counters.retrans_segs += 1;
+        SynVerdict::SynAckAgain
+    }
+
+    /// Its connection is still in SYN-RECEIVED and is given up for the entry again.
+    pub fn fold_back(&mut self, tcb: &Tcb) {
+        self.challenged_at = tcb.challenged_at;
     }
 
     /// The SYN-ACK.
@@ -188,9 +251,30 @@ impl SynEntry {
                     tsval,
                     tsecr: self.tsval,
                 }),
+                fast_open: self.cookie(cx, key),
                 ..Options::default()
             },
         }
+    }
+
+    fn cookie(&self, cx: &Context<'_>, key: &FlowKey) -> Option<FastOpen> {
+        self.has(GIVES_COOKIE)
+            .then(|| cx.core.isn.fast_open_cookie(key, cx.now))
+    }
+
+    /// Whether text on the SYN is to be taken at once, by [`fast_open`](Self::fast_open).
+    pub fn takes_text(&self) -> bool {
+        self.has(TAKES_TEXT)
+    }
+
+    /// The connection in SYN-RECEIVED that takes the text on the SYN, by
+    /// [`Tcb::handle_text_on_syn`], and owes the SYN-ACK (RFC 7413 section 4.2.2).
+    pub fn fast_open(&self, cx: &mut Context<'_>, key: &FlowKey) -> Tcb {
+        let mut tcb = self.to_tcb(cx, key);
+        tcb.become_early(cx.core, self.cookie(cx, key), key.remote);
+        tcb.pending.syn = true;
+        tcb.sent_at = Instant::ZERO;
+        tcb
     }
 
     /// Its timer is due: the SYN-ACK is to be sent again, or `false` when it was sent often enough.
@@ -201,6 +285,7 @@ impl SynEntry {
         }
         self.retransmissions += 1;
         cx.core.counters.syn_ack_retransmits += 1;
+        cx.core.counters.retrans_segs += 1;
         let backoff = INITIAL_RTO.as_millis() << self.retransmissions.min(16);
         self.deadline = cx.now + Duration::from_millis(backoff.min(MAX_RTO.as_millis()));
         true
@@ -238,6 +323,7 @@ impl SynEntry {
             ..Options::default()
         };
         tcb.recall_path(cx, key);
+        tcb.challenged_at = self.challenged_at;
         tcb.negotiate(&cx.core.config, &options, cx.now);
         if self.has(HAS_ECN) {
             tcb.ecn = Ecn::capable(self.iss);
@@ -250,7 +336,9 @@ impl SynEntry {
         for _ in 0..self.retransmissions {
             tcb.rtt.on_timeout();
         }
-        if self.retransmissions == 0 {
+        if self.has(SENT_AGAIN) || self.retransmissions > 0 {
+            tcb.sent_at = Instant::FAR_FUTURE;
+        } else {
             tcb.sent_at = Instant::from_nanos(
                 self.deadline
                     .as_nanos()

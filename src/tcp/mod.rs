@@ -13,6 +13,7 @@
 //! | `options` | what may differ from one connection to another |
 //! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
+//! | `fast_open` | RFC 7413: text on the SYN |
 //! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
 //! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
@@ -29,6 +30,7 @@ mod context;
 mod delayed_ack;
 mod duplicate_acks;
 mod ecn;
+mod fast_open;
 mod info;
 mod input;
 mod isn;

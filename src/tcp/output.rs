@@ -11,6 +11,7 @@ use super::seq::Seq;
 use super::state::State;
 use super::tcb::{AckDue, FinState, Tcb};
 use super::timers::Timer;
+use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 
 /// Two NOPs and the option's kind and length, then eight octets per block (RFC 2018 section 3).
@@ -110,7 +111,12 @@ impl SegmentBuilder<'_, '_> {
         }
         match self.tcb.state {
             State::Closed | State::Listen => return None,
-            State::SynSent | State::SynReceived => return self.syn(),
+            State::SynSent | State::SynReceived => {
+                let syn = self.syn();
+                if syn.is_some() || !self.tcb.sends_behind_syn_ack() {
+                    return syn;
+                }
+            }
             _ => {}
         }
         if let Some(cause) = self.tcb.next_duplicate_ack(self.cx.core) {
@@ -148,8 +154,33 @@ impl SegmentBuilder<'_, '_> {
         }
         let answers = self.tcb.state == State::SynReceived;
         let tcb = &mut *self.tcb;
-        tcb.sent_at = self.cx.now;
-        tcb.snd.nxt = tcb.snd.iss + 1;
+        let first = tcb.sent_at == Instant::ZERO;
+        // The acknowledgment of a SYN that was sent twice tells no round trip (Karn).
+        tcb.sent_at = if first {
+            self.cx.now
+        } else {
+            Instant::FAR_FUTURE
+        };
+        if !first {
+            self.cx.core.counters.retrans_segs += 1;
+            self.cx.core.counters.syn_ack_retransmits += u64::from(answers);
+        }
+        tcb.snd.nxt = tcb.snd.nxt.max(tcb.snd.iss + 1);
+        if answers {
+            tcb.rcv.acked = tcb.rcv.nxt;
+            tcb.pending.ack = AckDue::No;
+            tcb.timers.stop(Timer::DelayedAck);
+        }
+        let window = if answers {
+            let window = tcb.free_window(self.cx).min(0xffff);
+            tcb.rcv.edge = tcb.rcv.edge.max(tcb.rcv.nxt + window);
+            window
+        } else {
+            tcb.rcv_limit.min(0xffff)
+        };
+        let (fast_open, has_text) = tcb.early_option(self.cx, first);
+        let payload = if has_text { self.text_on_syn() } else { None };
+        let tcb = &mut *self.tcb;
         tcb.timers
             .set(Timer::Retransmission, self.cx.now + tcb.rtt.rto());
         let config = &self.cx.core.config;
@@ -171,6 +202,7 @@ impl SegmentBuilder<'_, '_> {
                 tsval: (self.cx.now.as_millis() as u32).wrapping_add(tcb.opening.timestamp_offset),
                 tsecr: tcb.timestamps.map_or(0, |state| state.recent),
             }),
+            fast_open,
             ..Options::default()
         };
         self.cx.core.counters.out_segs += 1;
@@ -183,14 +215,30 @@ impl SegmentBuilder<'_, '_> {
                 } else {
                     Flags::SYN
                 },
-            window: tcb.rcv_limit.min(0xffff) as u16,
+            window: window as u16,
             urgent: 0,
             options,
         };
         Some(Transmit {
             header,
-            payload: None,
+            payload,
             ecn: NOT_ECT,
+        })
+    }
+
+    /// The first segment of text, which goes with the SYN (RFC 7413 section 4.2.2).
+    fn text_on_syn(&mut self) -> Option<Payload> {
+        let tcb = &mut *self.tcb;
+        let unsent = tcb.send.first_unsent(&self.cx.core.segments)?;
+        let (buffer, len, end) = (unsent.buffer.id(), unsent.len, unsent.end());
+        let departure = tcb.on_departure(self.cx.now, u32::from(len));
+        tcb.send
+            .mark_sent(&mut self.cx.core.segments, self.cx.now, departure);
+        tcb.snd.nxt = tcb.snd.nxt.max(end);
+        Some(Payload {
+            buffer,
+            skip: 0,
+            len,
         })
     }
 
@@ -266,7 +314,8 @@ impl SegmentBuilder<'_, '_> {
         tcb.sent_at = self.cx.now;
         tcb.note_answer(self.cx);
         tcb.pending.sws_override = false;
-        let fin = is_last && tcb.fin == FinState::Due;
+        // In SYN-RECEIVED the FIN waits for the handshake (RFC 9293 section 3.10.4).
+        let fin = is_last && tcb.fin == FinState::Due && tcb.state != State::SynReceived;
         if fin {
             tcb.fin = FinState::Sent;
             tcb.snd.nxt += 1;
@@ -299,7 +348,9 @@ impl SegmentBuilder<'_, '_> {
         if usable >= u32::from(len) {
             // RFC 9293 section 3.7.4: a small segment waits while others are in flight.
             let is_small = len < tcb.smss && tcb.send.is_last_unsent();
-            let waits = !tcb.nodelay && tcb.fin == FinState::None && tcb.flight_size() > 0;
+            // The SYN is in flight, but no segment that text could wait for.
+            let syn = u32::from(tcb.state == State::SynReceived);
+            let waits = !tcb.nodelay && tcb.fin == FinState::None && tcb.flight_size() > syn;
             if is_small && tcb.is_corked() {
                 tcb.arm_uncork(self.cx.now);
                 return None;
@@ -332,7 +383,8 @@ impl SegmentBuilder<'_, '_> {
         let tcb = &mut *self.tcb;
         let text_is_out =
             tcb.send.lost() == 0 && tcb.send.first_unsent(&self.cx.core.segments).is_none();
-        if tcb.fin != FinState::Due || !text_is_out {
+        let waits = tcb.fin != FinState::Due || tcb.state == State::SynReceived;
+        if waits || !text_is_out {
             return None;
         }
         if self.fin_was_sent() {

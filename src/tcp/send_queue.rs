@@ -184,7 +184,36 @@ impl SendQueue {
         buffers: &mut dyn Buffers,
         at: u16,
     ) -> bool {
-        let Some(segment) = arena.get_mut(self.unsent as usize) else {
+        self.split(arena, buffers, self.unsent, at)
+    }
+
+    /// Cuts what was sent into segments of at most `smss` octets. Only for text that went with a
+    /// SYN: the peer has since said that it takes less.
+    pub(super) fn split_sent(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffers: &mut dyn Buffers,
+        smss: u16,
+    ) {
+        let mut index = self.head;
+        while index != self.unsent
+            && let Some(segment) = arena.get(index as usize)
+        {
+            if segment.len > smss && !self.split(arena, buffers, index, smss) {
+                return;
+            }
+            index = arena[index as usize].next;
+        }
+    }
+
+    fn split(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffers: &mut dyn Buffers,
+        index: u32,
+        at: u16,
+    ) -> bool {
+        let Some(segment) = arena.get_mut(index as usize) else {
             return false;
         };
         let Some(rest) = buffers.split(segment.buffer.id(), usize::from(at)) else {
@@ -193,10 +222,10 @@ impl SendQueue {
         let (seq, len, next) = (segment.end(), segment.len, segment.next);
         segment.len = at;
         let seq = seq - u32::from(len - at);
-        let index = insert(arena, rest, seq, len - at, next);
-        arena[self.unsent as usize].next = index;
-        if self.tail == self.unsent {
-            self.tail = index;
+        let behind = insert(arena, rest, seq, len - at, next);
+        arena[index as usize].next = behind;
+        if self.tail == index {
+            self.tail = behind;
         }
         self.segments += 1;
         true

@@ -7,6 +7,7 @@ use super::context::{Context, Core};
 use super::delayed_ack::QUICK_ACKS;
 use super::duplicate_acks::CausesId;
 use super::ecn::Ecn;
+use super::fast_open::EarlyId;
 use super::liveness::millis;
 use super::loss::Recovery;
 use super::options::OptionsId;
@@ -200,6 +201,8 @@ pub struct Tcb {
     pub(super) challenged_at: u32,
     /// What the duplicate acknowledgments that are owed speak of.
     pub(super) causes: Option<CausesId>,
+    /// It may have text on or behind its SYN: Fast Open.
+    pub(super) early: Option<EarlyId>,
     /// `None` is the core's default.
     pub(super) options: Option<OptionsId>,
     pub(super) tuning: Option<TuningId>,
@@ -289,6 +292,7 @@ impl Tcb {
             sent_at: Instant::ZERO,
             challenged_at: millis(cx.now).wrapping_sub(1 << 31),
             causes: None,
+            early: None,
             options: Some(options_id),
             tuning: None,
             waiting_since: millis(cx.now),
@@ -367,6 +371,7 @@ impl Tcb {
 
     /// Gives back all that the connection holds in `cx`. Must be called before it is dropped.
     pub fn release(&mut self, cx: &mut Context<'_>) {
+        self.forget_early(cx.core);
         self.send.clear(&mut cx.core.segments, cx.buffers);
         if let Some(id) = self.receive.take() {
             cx.core.receive.close(id);
@@ -470,7 +475,7 @@ impl Tcb {
     }
 
     pub(super) fn may_send(&self) -> bool {
-        matches!(self.state, State::Established | State::CloseWait)
+        matches!(self.state, State::Established | State::CloseWait) || self.may_send_early()
     }
 }
 

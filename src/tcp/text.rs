@@ -46,6 +46,16 @@ impl Tcb {
         }
     }
 
+    /// Text on a SYN with a right Fast Open cookie (RFC 7413 section 4.2.2): as much as the window
+    /// of a SYN-ACK can say. To be consumed as any other.
+    pub fn handle_text_on_syn<'a>(&mut self, text: &'a [u8]) -> Arrival<'a> {
+        let (_, text, _) = self.trim(self.rcv.nxt, text, false);
+        Arrival {
+            events: Events::OPENED | Events::ACCEPTED,
+            text,
+        }
+    }
+
     /// Says how much of [`Arrival::text`] the application has consumed; the rest is kept for it.
     /// Only now is the text received: what meets a limit is not, and will come again.
     pub fn handle_text(&mut self, cx: &mut Context<'_>, text: &[u8], consumed: usize) {

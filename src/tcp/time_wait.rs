@@ -58,7 +58,6 @@ impl TimeWait {
         segment: &Segment<'_>,
     ) -> TimeWaitVerdict {
         let header = &segment.header;
-        cx.core.counters.in_segs += 1;
         if header.flags.contains(Flags::RST) {
             // RFC 1337: a reset must not end TIME-WAIT early.
             return TimeWaitVerdict::Drop;
@@ -88,15 +87,22 @@ impl TimeWait {
 
     /// RFC 6191 section 2, and RFC 9293 section 3.6.1 (MAY-2) for peers without timestamps.
     fn handle_syn(&self, cx: &mut Context<'_>, header: &Header) -> TimeWaitVerdict {
-        let newer_timestamp = match (self.timestamps, header.options.timestamps) {
+        let is_beyond = Seq(header.seq).after(self.rcv_nxt);
+        let offered = header.options.timestamps;
+        let is_new = match (
+            self.timestamps,
+            offered.filter(|_| cx.core.config.timestamps),
+        ) {
             (Some(state), Some(timestamps)) => {
-                Some(timestamps.tsval.wrapping_sub(state.recent) as i32)
+                match timestamps.tsval.wrapping_sub(state.recent) as i32 {
+                    0 => is_beyond,
+                    distance => distance > 0,
+                }
             }
-            _ => None,
-        };
-        let is_new = match newer_timestamp {
-            Some(distance) if distance != 0 => distance > 0,
-            _ => Seq(header.seq).after(self.rcv_nxt),
+            // No segment of the old connection can pass for one of the new, which will have
+            // timestamps.
+            (None, Some(_)) => true,
+            (_, None) => is_beyond,
         };
         if is_new && !header.flags.contains(Flags::ACK) {
             cx.core.counters.time_wait_recycled += 1;

@@ -20,6 +20,7 @@ mod kind {
     pub(super) const SACK_PERMITTED: u8 = 4;
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    pub(super) const FAST_OPEN: u8 = 34;
 }
 
 /// The control bits, as in octet 13 of the header.
@@ -88,6 +89,50 @@ pub struct SackBlock {
     pub right: u32,
 }
 
+/// The value of a Fast Open option (RFC 7413 section 4.1.1): a cookie, or nothing, which asks for
+/// one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FastOpen {
+    len: u8,
+    octets: [u8; 16],
+}
+
+impl FastOpen {
+    /// Asks for a cookie.
+    pub const REQUEST: Self = Self {
+        len: 0,
+        octets: [0; 16],
+    };
+
+    /// A cookie of 4 to 16 octets, their number even, or a request; `None` for any other length.
+    pub fn new(cookie: &[u8]) -> Option<Self> {
+        let is_legal = matches!(cookie.len(), 0 | 4..=16) && cookie.len().is_multiple_of(2);
+        is_legal.then(|| {
+            let mut octets = [0; 16];
+            octets[..cookie.len()].copy_from_slice(cookie);
+            Self {
+                len: cookie.len() as u8,
+                octets,
+            }
+        })
+    }
+
+    /// The cookie; empty for a request.
+    pub fn cookie(&self) -> &[u8] {
+        &self.octets[..usize::from(self.len)]
+    }
+
+    /// Whether it asks for a cookie.
+    pub const fn is_request(&self) -> bool {
+        self.len == 0
+    }
+
+    /// On the wire, padding included.
+    const fn wire_len(&self) -> usize {
+        (2 + self.len as usize).next_multiple_of(4)
+    }
+}
+
 /// The options of one segment. Unknown options are skipped when parsed (RFC 9293 section 3.1,
 /// MUST-6); one that occurs twice counts once, the first. Those that belong in a SYN are ignored in
 /// any other segment.
@@ -104,6 +149,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// SACK blocks, at most four.
     pub sack: ArrayVec<SackBlock, 4>,
+    /// Fast Open; only in a SYN.
+    pub fast_open: Option<FastOpen>,
 }
 
 impl Options {
@@ -122,7 +169,8 @@ impl Options {
         } else {
             4 + 8 * self.sack.len()
         };
-        mss + window_scale + timestamps + sack
+        let fast_open = self.fast_open.map_or(0, |fast_open| fast_open.wire_len());
+        mss + window_scale + timestamps + sack + fast_open
     }
 
     /// Whether there is no option.
@@ -171,6 +219,8 @@ impl Options {
             kind::SACK_PERMITTED => value.is_empty(),
             kind::SACK => !value.is_empty() && value.len().is_multiple_of(8),
             kind::TIMESTAMPS => value.len() == 8,
+            // RFC 7413 section 4.1.1: one of illegal length is ignored.
+            kind::FAST_OPEN => true,
             _ => return Ok(()),
         };
         if !legal {
@@ -197,6 +247,9 @@ impl Options {
                     Timestamps { tsval, tsecr }
                 });
             }
+            (kind::FAST_OPEN, cookie) if syn && self.fast_open.is_none() => {
+                self.fast_open = FastOpen::new(cookie);
+            }
             _ => {}
         }
         Ok(())
@@ -222,6 +275,18 @@ impl Options {
         }
         if let Some(shift) = self.window_scale {
             put(&mut rest, [kind::NOP, kind::WINDOW_SCALE, 3, shift]);
+        }
+        if let Some(fast_open) = self.fast_open {
+            let mut words = [kind::NOP; 20];
+            let len = 2 + usize::from(fast_open.len);
+            // NOPs first, as before the other options.
+            let padded = fast_open.wire_len();
+            words[padded - len] = kind::FAST_OPEN;
+            words[padded - len + 1] = len as u8;
+            words[padded - len + 2..padded].copy_from_slice(fast_open.cookie());
+            for word in words[..padded].as_chunks().0 {
+                put(&mut rest, *word);
+            }
         }
         if !self.sack.is_empty() {
             let len = 2 + 8 * self.sack.len() as u8;

@@ -47,6 +47,9 @@ import sys, socket
 from http.server import ThreadingHTTPServer, SimpleHTTPRequestHandler
 class Server(ThreadingHTTPServer):
     request_queue_size = 1024
+    def server_activate(self):
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 64)
+        super().server_activate()
     address_family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
 Server((sys.argv[1], 8000), SimpleHTTPRequestHandler).serve_forever()
 ";
@@ -202,4 +205,25 @@ fn ports_come_round_again() {
     let ports = ["--client-ports", "61000-61010", "-p", "1", "-n", "40"];
     let output = fetch(&lab, &[&ports[..], &[&address, "/zeroes"]].concat());
     assert_all_right(&output, 40);
+}
+
+/// Linux as a Fast Open server (RFC 7413): the second connection's request is on its SYN.
+#[test]
+fn requests_go_with_the_syn_to_linux() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    lab.client
+        .shell(5, "echo 3 > /proc/sys/net/ipv4/tcp_fastopen");
+    let _web = Web::start(&lab.client, CLIENT_V4);
+    let address = format!("{CLIENT_V4}:8000");
+    let output = fetch(
+        &lab,
+        &["--fast-open", "-p", "1", "-n", "20", &address, "/zeroes"],
+    );
+    assert_all_right(&output, 20);
+    let passive = lab
+        .client
+        .shell(5, "nstat -asz TcpExtTCPFastOpenPassive | tail -1");
+    let count = passive.split_whitespace().nth(1);
+    assert_eq!(count, Some("19"), "{passive}");
 }

@@ -8,6 +8,7 @@ mod support;
 
 mod active_open;
 mod bad_input;
+mod fast_open;
 mod hostile;
 mod http;
 mod interop;

@@ -262,3 +262,40 @@ fn a_bad_acknowledgment_in_syn_received_is_to_be_reset() {
         sent_nothing!(t);
     }
 }
+
+/// Karn's algorithm: the acknowledgment may be of either SYN.
+#[test]
+fn a_syn_that_was_sent_again_tells_no_round_trip_and_counts_as_a_retransmission() {
+    let mut t = Setup::default().connecting();
+    sent!(t, [SYN]);
+    advance!(t, 1100 ms);
+    assert_eq!(t.sent_one().header.flags, Flags::SYN);
+    assert_eq!(t.counters().retrans_segs, 1);
+    recv!(
+        t,
+        Seg {
+            flags: SYN_ACK,
+            ack: 1,
+            ..SYN
+        }
+    );
+    let info = t.tcb.info(&t.core, t.now);
+    assert_eq!(info.srtt, None);
+    // RFC 6298 rule 5.7.
+    assert_eq!(info.rto, Duration::from_secs(3));
+    sent!(t, [ACK]);
+}
+
+/// Our SYN and our SYN-ACK have the same number: which of them was acknowledged, nobody knows.
+#[test]
+fn a_simultaneous_open_tells_no_round_trip() {
+    let mut t = Setup::default().connecting();
+    sent!(t, [SYN]);
+    t.now += Duration::from_millis(500);
+    recv!(t, SYN);
+    assert_eq!(t.sent_one().header.flags, SYN_ACK);
+    t.now += Duration::from_millis(20);
+    recv!(t, ACK);
+    assert_eq!(t.state(), State::Established);
+    assert_eq!(t.tcb.info(&t.core, t.now).srtt, None);
+}

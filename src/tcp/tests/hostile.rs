@@ -2,6 +2,7 @@
 //! panics, and what must hold always holds.
 
 use super::*;
+use crate::wire::tcp::FastOpen;
 
 const SEEDS: u64 = 400;
 const STEPS: u64 = 300;
@@ -143,6 +144,10 @@ fn forge(t: &Host, chance: &mut Chance) -> Header {
                     right: near(chance, t.tcb.snd.nxt, t.tcb.snd.una),
                 })
                 .collect(),
+            fast_open: chance
+                .percent(10)
+                .then(|| FastOpen::new(&octets(chance.below(17) as usize)))
+                .flatten(),
         },
     }
 }

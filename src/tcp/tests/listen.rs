@@ -183,3 +183,94 @@ fn the_handshakes_round_trip_is_measured() {
     assert_eq!(info.srtt, Some(Duration::from_millis(80)));
     assert_eq!(info.rto, Duration::from_millis(280));
 }
+
+/// Karn's algorithm (RFC 6298 section 3): the acknowledgment may be of either SYN-ACK.
+#[test]
+fn a_syn_ack_that_was_sent_again_tells_no_round_trip() {
+    let mut half = Setup::default().half_open();
+    let syn = half.setup.syn();
+    half.now += Duration::from_millis(300);
+    assert!(matches!(half.handle(&syn), SynVerdict::SynAckAgain));
+    assert_eq!(half.core.counters.retrans_segs, 1);
+    half.now += Duration::from_millis(80);
+    let ack = half.third_ack();
+    let t = half.open(&ack, &[]);
+    assert_eq!(t.state(), State::Established);
+    assert_eq!(t.tcb.info(&t.core, t.now).srtt, None);
+}
+
+/// With timestamps the echo tells which.
+#[test]
+fn with_timestamps_a_syn_ack_that_was_sent_again_tells_one() {
+    let mut half = Setup::with_options().half_open();
+    half.now += Duration::from_millis(300);
+    let syn = half.setup.syn();
+    assert!(matches!(half.handle(&syn), SynVerdict::SynAckAgain));
+    let mut cx = Context {
+        now: half.now,
+        buffers: &mut half.buffers,
+        core: &mut half.core,
+    };
+    half.syn_ack = half.entry.syn_ack(&mut cx, &half.key);
+    half.now += Duration::from_millis(80);
+    let ack = half.third_ack();
+    let t = half.open(&ack, &[]);
+    let srtt = t.tcb.info(&t.core, t.now).srtt;
+    assert_eq!(srtt, Some(Duration::from_millis(80)));
+}
+
+/// RFC 9293 section 3.10.7.2: text on a SYN may be left to come again, and without Fast Open it is.
+#[test]
+fn text_on_a_syn_is_not_acknowledged_and_comes_again() {
+    let mut half = Setup::default().half_open();
+    let (key, path_mss) = (half.key, half.setup.path_mss);
+    let segment = Segment {
+        header: half.setup.syn(),
+        payload: b"early",
+    };
+    let mut cx = Context {
+        now: half.now,
+        buffers: &mut half.buffers,
+        core: &mut half.core,
+    };
+    let entry = half
+        .listener
+        .handle_syn(&mut cx, &key, &segment, path_mss, None)
+        .expect("room");
+    assert_eq!(entry.syn_ack(&mut cx, &key).ack, 5_001);
+    assert!(!entry.takes_text());
+    let ack = half.third_ack();
+    let t = half.open(&ack, b"early");
+    assert_eq!(t.received, b"early");
+}
+
+/// The limit of challenge ACKs outlives the connection's folding back (RFC 5961 section 7).
+#[test]
+fn a_half_open_connection_is_challenged_for_within_its_limit() {
+    let mut half = Setup::default().half_open();
+    let reset = Header {
+        seq: 5_100,
+        flags: Flags::RST,
+        ..Header::default()
+    };
+    let mut challenges = 0;
+    for _ in 0..5 {
+        let SynVerdict::Opens(mut tcb) = half.handle(&reset) else {
+            panic!("only the connection can judge it");
+        };
+        let mut cx = Context {
+            now: half.now,
+            buffers: &mut half.buffers,
+            core: &mut half.core,
+        };
+        let segment = Segment {
+            header: reset.clone(),
+            payload: &[],
+        };
+        tcb.handle_segment(&mut cx, &segment);
+        challenges += usize::from(tcb.poll_transmit(&mut cx).is_some());
+        tcb.release(&mut cx);
+        half.entry.fold_back(&tcb);
+    }
+    assert_eq!(challenges, 1);
+}

@@ -154,7 +154,12 @@ impl Setup {
 
     /// An active open whose SYN has not been polled for.
     pub(super) fn connecting(self) -> Host {
-        let mut core = self.core();
+        let core = self.core();
+        self.connecting_in(core)
+    }
+
+    /// The same, on a core that has seen something.
+    pub(super) fn connecting_in(self, mut core: Core) -> Host {
         let mut buffers = TestBuffers::new(self.buffers);
         let key = self.key();
         let mut cx = Context {

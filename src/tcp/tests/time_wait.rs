@@ -174,3 +174,47 @@ fn with_timestamps_a_later_one_reopens() {
         assert_eq!(reopened, reopens, "tsval {tsval} seq {seq}: {verdict:?}");
     }
 }
+
+/// RFC 6191 section 2: what comes without timestamps cannot be of a connection that has them; and
+/// without any in use, the sequence number decides.
+#[test]
+fn timestamps_where_there_were_none_reopen_unless_we_do_not_use_them() {
+    for (uses_timestamps, reopens) in [(true, true), (false, false)] {
+        let mut t = Waiting::new(Setup {
+            config: Config {
+                timestamps: uses_timestamps,
+                ..Config::default()
+            },
+            ..Setup::default()
+        });
+        let mut header = t.host.header(&Seg { seq: 0, ..SYN });
+        header.options.timestamps = Some(Timestamps {
+            tsval: 77,
+            tsecr: 0,
+        });
+        let mut cx = Context {
+            now: t.host.now,
+            buffers: &mut t.host.buffers,
+            core: &mut t.host.core,
+        };
+        let segment = Segment {
+            header,
+            payload: &[],
+        };
+        let verdict = t.wait.handle_segment(&mut cx, &segment);
+        let reopened = matches!(verdict, TimeWaitVerdict::Reopen { .. });
+        assert_eq!(reopened, reopens, "{verdict:?}");
+    }
+}
+
+/// `net.ipv4.tcp_tw_reuse` of Linux, by RFC 6191's argument.
+#[test]
+fn an_active_open_may_take_its_place_after_a_second_if_it_had_timestamps() {
+    let t = Waiting::new(Setup::with_options());
+    let now = t.host.now;
+    assert_eq!(t.wait.gives_way(now + Duration::from_millis(900)), None);
+    let beyond = t.wait.gives_way(now + Duration::from_millis(1_100));
+    assert_eq!(beyond, Some(t.host.tcb.snd.nxt));
+    let t = Waiting::new(Setup::default());
+    assert_eq!(t.wait.gives_way(t.host.now + Duration::from_secs(50)), None);
+}

@@ -1,7 +1,7 @@
 //! Headers that lie, layer by layer.
 
 use super::*;
-use crate::wire::tcp::Options;
+use crate::wire::tcp::{FastOpen, Options};
 
 #[test]
 fn link_layers() {
@@ -325,7 +325,7 @@ fn tcp_options_with_illegal_lengths_cost_the_segment() {
 
 #[test]
 fn tcp_options_unknown_twice_and_out_of_place() {
-    let unknown = options(Flags::SYN, &[254, 6, 1, 2, 3, 4, 34, 2, 2, 4, 5, 0xb4]).unwrap();
+    let unknown = options(Flags::SYN, &[254, 6, 1, 2, 3, 4, 35, 2, 2, 4, 5, 0xb4]).unwrap();
     assert_eq!(
         unknown,
         Options {
@@ -345,4 +345,26 @@ fn tcp_options_unknown_twice_and_out_of_place() {
     );
     let late = options(Flags::ACK, &[2, 4, 5, 0xb4, 4, 2, 3, 3, 7]).unwrap();
     assert_eq!(late, Options::default());
+}
+
+/// RFC 7413 section 4.1.1 with errata 4238: no cookie, or one of 4 to 16 octets, an even number;
+/// anything else, and one without SYN, is ignored.
+#[test]
+fn a_fast_open_option_of_illegal_length_or_without_syn_is_ignored() {
+    let cookie = |flags, len: u8| {
+        let mut bytes = vec![34, 2 + len];
+        bytes.extend(0..len);
+        bytes.resize(bytes.len().next_multiple_of(4), 1);
+        options(flags, &bytes).unwrap().fast_open
+    };
+    assert_eq!(cookie(Flags::SYN, 0), Some(FastOpen::REQUEST));
+    for len in 1..=18 {
+        let octets: Vec<u8> = (0..len).collect();
+        let legal = (4..=16).contains(&len) && len % 2 == 0;
+        assert_eq!(
+            cookie(Flags::SYN, len),
+            legal.then(|| FastOpen::new(&octets).unwrap())
+        );
+        assert_eq!(cookie(Flags::ACK, len), None);
+    }
 }

@@ -7,7 +7,7 @@ use super::super::{Kind, kind_of};
 use super::*;
 use crate::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use crate::wire::fixtures::*;
-use crate::wire::tcp::{Header, Options, SackBlock, Timestamps};
+use crate::wire::tcp::{FastOpen, Header, Options, SackBlock, Timestamps};
 use crate::wire::{ICMP, MacAddr};
 
 #[test]
@@ -97,12 +97,14 @@ prop_compose! {
         sack_permitted in any::<bool>(),
         timestamps in any::<Option<(u32, u32)>>(),
         sack in prop::collection::vec(any::<(u32, u32)>(), 0..=4),
+        cookie in prop::option::of(prop::collection::vec(any::<u8>(), 0..=16)),
     ) -> Options {
         let mut options = Options {
             mss,
             window_scale,
             sack_permitted,
             timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
+            fast_open: cookie.and_then(|cookie| FastOpen::new(&cookie)),
             ..Options::default()
         };
         let room = options.sack_room();
@@ -133,6 +135,7 @@ prop_compose! {
             header.options.mss = None;
             header.options.window_scale = None;
             header.options.sack_permitted = false;
+            header.options.fast_open = None;
         }
         header
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::MacAddr;
 use crate::wire::emit::{MAX_HEADERS, Route, segment_headers};
-use crate::wire::tcp::{Header, Options, SackBlock, Timestamps};
+use crate::wire::tcp::{FastOpen, Header, Options, SackBlock, Timestamps};
 
 fn parsed(bits: u8, options: &[u8], text: &[u8]) -> Header {
     let header_len = 20 + options.len();
@@ -101,7 +101,7 @@ fn the_end_of_the_list_ends_it() {
 /// checksum is right over both versions of IP.
 #[test]
 fn what_we_send_is_options_and_nops() {
-    let sets = (0..32).map(|bits| Options {
+    let sets = (0..64).map(|bits| Options {
         mss: (bits & 1 != 0).then_some(1_460),
         window_scale: (bits & 2 != 0).then_some(7),
         sack_permitted: bits & 4 != 0,
@@ -110,6 +110,11 @@ fn what_we_send_is_options_and_nops() {
             [SackBlock { left: 1, right: 2 }].into_iter().collect()
         } else {
             Default::default()
+        },
+        fast_open: if bits & 48 == 32 {
+            FastOpen::new(&[7; 8])
+        } else {
+            None
         },
     });
     for options in sets {
@@ -137,7 +142,7 @@ fn what_we_send_is_options_and_nops() {
                     2 => 4,
                     3 => 3,
                     4 => 2,
-                    5 | 8 => 10,
+                    5 | 8 | 34 => 10,
                     other => panic!("option {other}"),
                 };
                 assert_eq!(rest[1], expected, "the length of option {kind}");
@@ -145,13 +150,14 @@ fn what_we_send_is_options_and_nops() {
                 rest = &rest[usize::from(expected)..];
             }
             kinds.sort_unstable();
-            let all = [(1, 2), (2, 3), (4, 4), (16, 5), (8, 8)];
+            let all = [(1, 2), (2, 3), (4, 4), (16, 5), (8, 8), (32, 34)];
             let given = [
                 options.mss.is_some(),
                 options.window_scale.is_some(),
                 options.sack_permitted,
                 !options.sack.is_empty(),
                 options.timestamps.is_some(),
+                options.fast_open.is_some(),
             ];
             let expected: Vec<u8> = all
                 .iter()

@@ -182,7 +182,7 @@ impl Tcb {
     /// TIME-WAIT needs only what [`TimeWait`](super::TimeWait) keeps.
     pub(super) fn enter_time_wait(&mut self, cx: &mut Context<'_>, event: Event) {
         self.transition(event);
-        self.timers.stop_all();
+        self.stop_timers();
         cx.core.counters.time_wait += 1;
     }
 }

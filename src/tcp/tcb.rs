@@ -361,6 +361,12 @@ impl Tcb {
         [timer, self.pacing_release()].into_iter().flatten().min()
     }
 
+    /// No deadline is left, nor what paces text that will not come.
+    pub(super) fn stop_timers(&mut self) {
+        self.timers.stop_all();
+        self.bulk = None;
+    }
+
     /// Octets received in order that the application has not consumed.
     pub fn unread(&self, core: &Core) -> u32 {
         self.receive.map_or(0, |id| core.receive.contiguous(id))
@@ -401,7 +407,7 @@ impl Tcb {
         }
         self.transition(event);
         self.reason = reason;
-        self.timers.stop_all();
+        self.stop_timers();
         self.send.clear(&mut cx.core.segments, cx.buffers);
         let may_read = reason == CloseReason::Finished && !self.closed;
         if !may_read || self.unread(cx.core) == 0 {

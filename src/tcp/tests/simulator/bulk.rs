@@ -2,7 +2,7 @@
 //! fast enough to simulate minutes.
 
 use super::super::*;
-use super::network::{Link, Packet, Path};
+use super::network::{Counts, Link, Packet, Path};
 use crate::tcp::congestion::Algorithm;
 use crate::wire::checksum::Sum;
 
@@ -10,8 +10,6 @@ use crate::wire::checksum::Sum;
 static TEXT: [u8; 1_460] = [0; 1_460];
 /// Ethernet and IPv4 headers.
 const LOWER_HEADERS: usize = 14 + 20;
-/// Limits of memory, in octets, as generous as Linux's.
-const LIMIT: u32 = 6 << 20;
 
 /// Buffers that know only how long they are.
 #[derive(Debug, Default)]
@@ -83,6 +81,7 @@ impl Buffers for Lengths {
 struct Sending {
     flow: usize,
     header: Header,
+    ecn: u8,
     len: usize,
 }
 
@@ -96,7 +95,11 @@ impl Packet for Sending {
     }
 
     fn mark(&mut self) -> bool {
-        false
+        let is_capable = self.ecn != 0;
+        if is_capable {
+            self.ecn = 3;
+        }
+        is_capable
     }
 }
 
@@ -108,15 +111,13 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(algorithm: Algorithm, secret: u8) -> Self {
+    fn new(algorithm: Algorithm, ecn: EcnMode, secret: u8) -> Self {
         let config = Config {
             options: SocketOptions {
                 congestion: algorithm,
-                receive_buffer: BufferLimit::Fixed(LIMIT),
-                send_buffer: BufferLimit::Fixed(LIMIT),
                 ..SocketOptions::default()
             },
-            receive_memory: 4 * LIMIT as usize,
+            ecn,
             ..Config::default()
         };
         Self {
@@ -160,12 +161,12 @@ impl Peer {
     }
 
     /// Text is consumed at once.
-    fn handle(&mut self, now: Instant, header: Header, len: usize) {
+    fn handle(&mut self, now: Instant, header: Header, ecn: u8, len: usize) {
         let segment = Segment {
             header,
             payload: &TEXT[..len],
         };
-        let arrival = self.with(now, |tcb, cx| tcb.handle_segment(cx, &segment));
+        let arrival = self.with(now, |tcb, cx| tcb.handle_marked_segment(cx, &segment, ecn));
         if arrival.text.is_empty() {
             return;
         }
@@ -198,18 +199,19 @@ const SENDER: usize = 1;
 impl Flow {
     /// The handshake starts at `start` and loses nothing. Returns the flow, and when the sender
     /// has the last segment of the handshake.
-    fn open(
-        number: usize,
-        algorithm: Algorithm,
-        start: Instant,
-        delay: Duration,
-    ) -> (Self, Instant) {
+    fn open(number: usize, algorithm: Algorithm, start: Instant, path: &Path) -> (Self, Instant) {
+        let delay = path.delay;
+        let ecn = if path.mark_at == usize::MAX {
+            EcnMode::Off
+        } else {
+            EcnMode::On
+        };
         let key = FlowKey {
             local_port: 40_000 + number as u16,
             remote_port: 80,
             ..Setup::default().key()
         };
-        let mut memory = Memory::new(algorithm, 1);
+        let mut memory = Memory::new(algorithm, ecn, 1);
         let tcb = Tcb::connect(&mut memory.context(start), &key, 1_460, OptionsId::DEFAULT);
         let mut receiver = Peer::new(memory, tcb);
         let syn = Segment {
@@ -218,14 +220,14 @@ impl Flow {
         };
 
         let (key, now) = (key.reversed(), start + delay);
-        let mut memory = Memory::new(algorithm, 2);
+        let mut memory = Memory::new(algorithm, ecn, 2);
         let mut cx = memory.context(now);
         let entry = Listener::default().handle_syn(&mut cx, &key, &syn, 1_460, None);
         let mut entry = entry.expect("the queue is empty");
         let syn_ack = entry.syn_ack(&mut cx, &key);
 
         let now = now + delay;
-        receiver.handle(now, syn_ack, 0);
+        receiver.handle(now, syn_ack, 0, 0);
         let ack = Segment {
             header: receiver.poll(now).expect("an ACK").header,
             payload: &[],
@@ -237,7 +239,7 @@ impl Flow {
             panic!("it does not open");
         };
         let mut sender = Peer::new(memory, tcb);
-        sender.handle(now, ack.header, 0);
+        sender.handle(now, ack.header, 0, 0);
         assert_eq!(sender.tcb.state(), State::Established);
         (Self([receiver, sender]), now)
     }
@@ -270,8 +272,8 @@ impl Bulk {
 
     /// One more transfer begins. Call [`run`](Self::run) to let it go on.
     pub(super) fn begin(&mut self, algorithm: Algorithm) {
-        let delay = self.links[SENDER].path.delay;
-        let (flow, begins) = Flow::open(self.flows.len(), algorithm, self.now, delay);
+        let path = &self.links[SENDER].path;
+        let (flow, begins) = Flow::open(self.flows.len(), algorithm, self.now, path);
         // What is under way goes on in the meantime.
         self.run(begins);
         self.flows.push(flow);
@@ -281,6 +283,11 @@ impl Bulk {
     pub(super) fn received(&self) -> Vec<u64> {
         let receivers = self.flows.iter().map(|flow| &flow.0[RECEIVER]);
         receivers.map(|peer| peer.received).collect()
+    }
+
+    /// What has become of the segments with text.
+    pub(super) fn counts(&self) -> Counts {
+        self.links[SENDER].counts
     }
 
     /// Time passes until `end`.
@@ -308,8 +315,8 @@ impl Bulk {
     fn turn(&mut self) {
         let now = self.now;
         for to in [RECEIVER, SENDER] {
-            while let Some(Sending { flow, header, len }) = self.links[1 - to].receive(now) {
-                self.flows[flow].0[to].handle(now, header, len);
+            while let Some(it) = self.links[1 - to].receive(now) {
+                self.flows[it.flow].0[to].handle(now, it.header, it.ecn, it.len);
             }
         }
         for (number, flow) in self.flows.iter_mut().enumerate() {
@@ -326,6 +333,7 @@ impl Bulk {
                     let sending = Sending {
                         flow: number,
                         header: transmit.header,
+                        ecn: transmit.ecn,
                         len: transmit
                             .payload
                             .map_or(0, |payload| usize::from(payload.len)),

@@ -2,9 +2,9 @@
 
 use super::super::buffers::TestBuffers;
 use super::super::{
-    BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, Events,
-    FlowKey, Header, Instant, IsnGenerator, Listener, OptionsId, Segment, SocketOptions, State,
-    SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
+    BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, EcnMode,
+    Events, FlowKey, Header, Instant, IsnGenerator, Keepalive, Listener, OptionsId, Segment,
+    SocketOptions, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
 };
 
 /// A core: what all connections on one side of the path share.
@@ -18,15 +18,12 @@ pub(super) struct Side {
 impl Side {
     pub(super) fn new(chance: &mut Chance, connections: usize) -> Self {
         let config = Config {
-            options: SocketOptions {
-                receive_buffer: BufferLimit::Auto(1_000 << chance.below(10)),
-                send_buffer: BufferLimit::Fixed(4_000 << chance.below(6)),
-                ..SocketOptions::default()
-            },
+            options: options(chance),
             receive_memory: 2_048 * connections * (4 + chance.below(200) as usize),
             sack: chance.percent(80),
             timestamps: chance.percent(70),
             window_scale: chance.percent(80),
+            ecn: [EcnMode::Off, EcnMode::Passive, EcnMode::On][chance.below(3) as usize],
             // Whatever the weather, nobody gives up.
             retransmissions: 30,
             syn_retransmissions: 30,
@@ -50,6 +47,30 @@ impl Side {
             buffers: &mut self.buffers,
             core: &mut self.core,
         }
+    }
+}
+
+/// What an application may wish for, but for what gives up.
+fn options(chance: &mut Chance) -> SocketOptions {
+    let window = 1_000 << chance.below(10);
+    SocketOptions {
+        nodelay: chance.percent(30),
+        cork: chance.percent(10),
+        quickack: chance.percent(20),
+        keepalive: chance.percent(30).then(|| Keepalive {
+            idle: Duration::from_secs(5 + chance.below(20)),
+            interval: Duration::from_secs(5),
+            count: 100,
+        }),
+        receive_buffer: if chance.percent(70) {
+            BufferLimit::Auto(window)
+        } else {
+            BufferLimit::Fixed(window)
+        },
+        send_buffer: BufferLimit::Fixed(4_000 << chance.below(6)),
+        notsent_lowat: chance.percent(20).then(|| 1 + chance.below(20_000) as u32),
+        max_segment: chance.percent(20).then(|| 100 + chance.below(1_300) as u16),
+        ..SocketOptions::default()
     }
 }
 
@@ -125,19 +146,18 @@ impl End {
         matches!(self.stage, Stage::Open(_))
     }
 
-    pub(super) fn connect(&mut self, side: &mut Side, now: Instant, nodelay: bool) {
-        let mut tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400, OptionsId::DEFAULT);
-        tcb.set_nodelay(nodelay);
+    fn connect(&mut self, side: &mut Side, now: Instant) {
+        let tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400, OptionsId::DEFAULT);
         self.stage = Stage::Open(Box::new(tcb));
         self.connects_at = None;
     }
 
-    /// A segment arrives. Returns the stateless answer.
+    /// A segment arrives, and what its IP header says of ECN. Returns the stateless answer.
     pub(super) fn handle(
         &mut self,
         side: &mut Side,
         now: Instant,
-        segment: &Segment<'_>,
+        (segment, ecn): (&Segment<'_>, u8),
         chance: &mut Chance,
     ) -> Option<Header> {
         let key = self.key;
@@ -152,7 +172,7 @@ impl End {
                     SynVerdict::Opens(tcb) => {
                         let entry = entry.clone();
                         self.stage = Stage::Open(Box::new(tcb));
-                        let answer = self.handle_open(side, now, segment, chance);
+                        let answer = self.handle_open(side, now, (segment, ecn), chance);
                         if self.with(side, now, |tcb, _| tcb.state()) == State::SynReceived {
                             // It folds back.
                             self.stage = Stage::HalfOpen(entry);
@@ -163,7 +183,7 @@ impl End {
                     }
                 }
             }
-            Stage::Open(_) => self.handle_open(side, now, segment, chance),
+            Stage::Open(_) => self.handle_open(side, now, (segment, ecn), chance),
             Stage::Waiting(wait) => match wait.handle_segment(&mut side.context(now), segment) {
                 TimeWaitVerdict::Acknowledge(header) => Some(header),
                 TimeWaitVerdict::Drop => None,
@@ -199,10 +219,12 @@ impl End {
         &mut self,
         side: &mut Side,
         now: Instant,
-        segment: &Segment<'_>,
+        (segment, ecn): (&Segment<'_>, u8),
         chance: &mut Chance,
     ) -> Option<Header> {
-        let arrival = self.with(side, now, |tcb, cx| tcb.handle_segment(cx, segment));
+        let arrival = self.with(side, now, |tcb, cx| {
+            tcb.handle_marked_segment(cx, segment, ecn)
+        });
         if !arrival.text.is_empty() {
             let unread = self.with(side, now, |tcb, cx| tcb.unread(cx.core));
             let consumed = if unread > 0 || !chance.percent(self.eagerness) {
@@ -242,7 +264,7 @@ impl End {
     /// The application has its turn: connects, writes, reads, closes, each when it pleases.
     pub(super) fn run(&mut self, side: &mut Side, now: Instant, chance: &mut Chance) {
         if self.connects_at.is_some_and(|at| at <= now) {
-            self.connect(side, now, chance.percent(50));
+            self.connect(side, now);
         }
         let Stage::Open(tcb) = &self.stage else {
             return;
@@ -279,6 +301,9 @@ impl End {
             return;
         };
         let mut cx = side.context(now);
+        if matches!(tcb.state(), State::Closed | State::TimeWait) {
+            assert_eq!(tcb.next_deadline(), None, "{tcb:?}");
+        }
         if tcb.is_done() && tcb.unread(cx.core) == 0 {
             self.finished = Some(tcb.close_reason());
             self.stage = Stage::Closed;

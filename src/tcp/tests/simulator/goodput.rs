@@ -157,6 +157,28 @@ fn two_of_a_kind_share_within_a_tenth() {
     insta::assert_snapshot!("shares", table);
 }
 
+/// RFC 3168 section 1: the network says that it is congested without losing anything.
+#[test]
+fn with_marks_the_bottleneck_is_full_and_drops_nothing() {
+    for algorithm in algorithms() {
+        let path = bottleneck(20_000_000, Duration::from_millis(20), 0);
+        let path = Path {
+            mark_at: path.queue / 4,
+            // Slow start overshoots by what a round trip brings before the first mark is heard.
+            queue: 4 * path.queue,
+            ..path
+        };
+        let mut bulk = Bulk::new(path, 1);
+        bulk.begin(algorithm);
+        bulk.run_for(Duration::from_secs(10));
+        let goodput = bulk.received()[0] * 8 / 10_000_000;
+        let counts = bulk.counts();
+        assert!(goodput >= 15, "{algorithm}: {goodput} Mbit/s, {counts:?}");
+        assert!(counts.marked > 10, "{algorithm}: {counts:?}");
+        assert_eq!(counts.overflowed, 0, "{algorithm}: {counts:?}");
+    }
+}
+
 /// Mathis, Semke, Mahdavi and Ott 1997: MSS / RTT * C / sqrt(p), where C is 1.22 with an
 /// acknowledgment for each segment and 0.87 with one for two.
 #[test]

@@ -107,9 +107,9 @@ impl Simulator {
     }
 
     /// A segment enters the network.
-    fn send(&mut self, from: usize, connection: usize, header: &Header, text: &[u8]) {
+    fn send(&mut self, from: usize, connection: usize, header: &Header, ecn: u8, text: &[u8]) {
         let key = &self.connections[connection][from].key;
-        self.links[from].send(self.now, Frame::new(key, 0, header, text));
+        self.links[from].send(self.now, Frame::new(key, ecn, header, text));
     }
 
     fn poll(&mut self, from: usize, connection: usize) {
@@ -124,7 +124,7 @@ impl Simulator {
             let text = transmit
                 .payload
                 .map_or_else(Vec::new, |payload| side.buffers.emit(&payload));
-            self.send(from, connection, &transmit.header, &text);
+            self.send(from, connection, &transmit.header, transmit.ecn, &text);
         }
         self.connections[connection][from].retire(&mut self.sides[from], self.now);
     }
@@ -134,16 +134,24 @@ impl Simulator {
         let Some(packet) = frame.parse() else {
             return;
         };
-        let Packet::Tcp { key, segment, .. } = packet else {
+        let Packet::Tcp {
+            key, segment, ecn, ..
+        } = packet
+        else {
             panic!("{packet:?}");
         };
         let client_port = key.local_port.max(key.remote_port);
         let connection = usize::from(client_port - FIRST_PORT);
         let end = &mut self.connections[connection][to];
         assert_eq!(end.key, key);
-        let answer = end.handle(&mut self.sides[to], self.now, &segment, &mut self.chance);
+        let answer = end.handle(
+            &mut self.sides[to],
+            self.now,
+            (&segment, ecn),
+            &mut self.chance,
+        );
         if let Some(answer) = answer {
-            self.send(to, connection, &answer, &[]);
+            self.send(to, connection, &answer, 0, &[]);
         }
     }
 
@@ -166,7 +174,7 @@ impl Simulator {
                 let answer = end.handle_timeout(side, self.now);
                 end.run(side, self.now, &mut self.chance);
                 if let Some(answer) = answer {
-                    self.send(i, connection, &answer, &[]);
+                    self.send(i, connection, &answer, 0, &[]);
                 }
                 self.poll(i, connection);
             }
@@ -253,6 +261,7 @@ fn all_streams_arrive_whole_and_nothing_is_left() {
                     ("lost in bursts", counts.lost_in_bursts),
                     ("overflowed", counts.overflowed),
                     ("corrupted", counts.corrupted),
+                    ("marked", counts.marked),
                 ] {
                     *happened.entry(name).or_insert(0) += count;
                 }
@@ -277,6 +286,7 @@ fn all_streams_arrive_whole_and_nothing_is_left() {
         "lost in bursts",
         "overflowed",
         "corrupted",
+        "marked",
     ] {
         assert!(happened[name] > 1, "{name}: {happened:?}");
     }
@@ -308,7 +318,10 @@ fn in_fair_weather_nothing_is_sent_twice() {
             }
             simulator.completion = 100;
             for side in &mut simulator.sides {
-                side.core.options.defaults_mut().receive_buffer = BufferLimit::Fixed(1 << 19);
+                *side.core.options.defaults_mut() = SocketOptions {
+                    receive_buffer: BufferLimit::Fixed(1 << 19),
+                    ..SocketOptions::default()
+                };
                 side.core.config.syn_queue = 100;
                 side.core.receive = ReceiveMemory::new(1 << 22);
             }

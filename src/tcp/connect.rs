@@ -39,12 +39,11 @@ impl Tcb {
     ) -> Self {
         let path_mss = cx.core.options[options].clamp_mss(path_mss);
         let opening = Opening {
-            iss,
             timestamp_offset: cx.core.isn.timestamp_offset(key),
             path_mss,
             is_ipv4: key.local.is_ipv4(),
         };
-        let mut tcb = Self::new(cx, opening, options);
+        let mut tcb = Self::new(cx, iss, opening, options);
         tcb.recall_path(cx, key);
         tcb.transition(Event::Open);
         tcb.snd.nxt = tcb.snd.iss + 1;

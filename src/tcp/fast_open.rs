@@ -7,6 +7,7 @@
 //! to [`Tcb::send_early`]. Within one connection no octet is delivered twice, as ever.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 
 use super::context::{Context, Core};
 use super::isn::IsnGenerator;
@@ -107,7 +108,13 @@ pub(super) struct Early {
 
 /// Which [`Early`] of the core's arena a connection has, until it is established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EarlyId(u32);
+pub(super) struct EarlyId(NonZeroU32);
+
+impl EarlyId {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 impl Tcb {
     /// Sends text with the SYN if the peer has given us a cookie; else right behind the handshake,
@@ -141,7 +148,7 @@ impl Tcb {
             remote,
             sent_text: false,
         }) as u32;
-        self.early = Some(EarlyId(id));
+        self.early = Some(EarlyId(NonZeroU32::MIN.saturating_add(id)));
     }
 
     /// Whether text may be queued, and of a server sent, before the handshake has ended.
@@ -167,7 +174,7 @@ impl Tcb {
     ) -> (Option<FastOpen>, bool) {
         let Some(early) = self
             .early
-            .and_then(|id| cx.core.fast_opens.get_mut(id.0 as usize))
+            .and_then(|id| cx.core.fast_opens.get_mut(id.index()))
         else {
             return (None, false);
         };
@@ -225,7 +232,7 @@ impl Tcb {
 
     pub(super) fn forget_early(&mut self, core: &mut Core) -> Option<Early> {
         let id = self.early.take()?;
-        core.fast_opens.try_remove(id.0 as usize)
+        core.fast_opens.try_remove(id.index())
     }
 }
 

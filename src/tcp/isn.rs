@@ -69,7 +69,8 @@ impl IsnGenerator {
     /// What is added to the clock in the timestamps of `key`, so that they tell nothing about
     /// other connections or our uptime.
     pub fn timestamp_offset(&self, key: &FlowKey) -> u32 {
-        hash(self.timestamp, key) as u32
+        // Not zero, which leaves room to say that there are no timestamps.
+        (hash(self.timestamp, key) as u32).max(1)
     }
 }
 

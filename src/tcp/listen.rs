@@ -303,12 +303,11 @@ impl SynEntry {
     /// The connection in SYN-RECEIVED that this entry stands for.
     fn to_tcb(&self, cx: &mut Context<'_>, key: &FlowKey) -> Tcb {
         let opening = Opening {
-            iss: self.iss,
             timestamp_offset: cx.core.isn.timestamp_offset(key),
             path_mss: self.path_mss,
             is_ipv4: key.local.is_ipv4(),
         };
-        let mut tcb = Tcb::new(cx, opening, self.options);
+        let mut tcb = Tcb::new(cx, self.iss, opening, self.options);
         tcb.state = State::Listen;
         tcb.passive = true;
         tcb.transition(Event::Syn);

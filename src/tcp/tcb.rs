@@ -1,6 +1,8 @@
 //! One connection (the transmission control block of RFC 9293 section 3.3.1) and what an
 //! application may do with it.
 
+use std::num::NonZeroU32;
+
 use super::config::Config;
 use super::congestion::{Algorithm, AnyController};
 use super::context::{Context, Core};
@@ -79,7 +81,7 @@ pub(super) struct ReceiveVariables {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimestampState {
     /// Added to the clock in milliseconds.
-    pub(super) offset: u32,
+    pub(super) offset: NonZeroU32,
     /// TS.Recent.
     pub(super) recent: u32,
     /// When TS.Recent was taken, in milliseconds.
@@ -89,7 +91,7 @@ pub(super) struct TimestampState {
 impl TimestampState {
     /// TSval at `now`.
     pub(super) fn tsval(&self, now: Instant) -> u32 {
-        (now.as_millis() as u32).wrapping_add(self.offset)
+        (now.as_millis() as u32).wrapping_add(self.offset.get())
     }
 }
 
@@ -155,7 +157,6 @@ pub enum CloseReason {
 /// What the path and the handshake say about a new connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
-    pub(super) iss: Seq,
     pub(super) timestamp_offset: u32,
     /// What one segment may carry to or from this peer, options included: MTU less fixed headers.
     pub(super) path_mss: u16,
@@ -226,6 +227,7 @@ pub struct Tcb {
     /// Zero-window probes since the peer was last heard.
     pub(super) unanswered_probes: u8,
     pub(super) passive: bool,
+    pub(super) reason: CloseReason,
     /// An ICMP error has come since something was last acknowledged.
     pub(super) soft_error: bool,
     /// The largest segment that was acknowledged, options included (RFC 5927 section 7.2's
@@ -234,17 +236,20 @@ pub struct Tcb {
     pub(super) ecn: Ecn,
     /// What is known of a path that carries less than the interface.
     pub(super) path: Option<Box<Path>>,
-    pub(super) reason: CloseReason,
     pub(super) retransmits: u32,
     pub(super) statistics: Statistics,
     pub(super) opening: Opening,
 }
 
 impl Tcb {
-    pub(super) fn new(cx: &mut Context<'_>, opening: Opening, options: OptionsId) -> Self {
+    pub(super) fn new(
+        cx: &mut Context<'_>,
+        iss: Seq,
+        opening: Opening,
+        options: OptionsId,
+    ) -> Self {
         let options_id = cx.core.options.share(options);
         let options = &cx.core.options[options_id];
-        let iss = opening.iss;
         let default = if opening.is_ipv4 {
             DEFAULT_MSS_IPV4
         } else {
@@ -448,7 +453,8 @@ impl Tcb {
             .timestamps
             .filter(|_| config.timestamps)
             .map(|timestamps| TimestampState {
-                offset: opening.timestamp_offset,
+                // As `IsnGenerator` makes it, it is not zero.
+                offset: NonZeroU32::new(opening.timestamp_offset).unwrap_or(NonZeroU32::MIN),
                 recent: timestamps.tsval,
                 recent_at: now.as_millis() as u32,
             });

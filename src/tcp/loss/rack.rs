@@ -147,7 +147,7 @@ impl Tcb {
         let echo_ms = self
             .timestamps
             .zip(tsecr)
-            .map(|(state, tsecr)| tsecr.wrapping_sub(state.offset));
+            .map(|(state, tsecr)| tsecr.wrapping_sub(state.offset.get()));
         let fack = self
             .recovery
             .episode

@@ -283,7 +283,8 @@ fn our_clock_may_wrap() {
     t.tcb.sack = false;
     let now = t.now.as_millis() as u32;
     // 50 ms before the wrap.
-    t.tcb.timestamps.as_mut().expect("in use").offset = 0u32.wrapping_sub(now).wrapping_sub(50);
+    t.tcb.timestamps.as_mut().expect("in use").offset =
+        std::num::NonZeroU32::new(0u32.wrapping_sub(now).wrapping_sub(50)).expect("not zero");
     t.send(&octets(1_000));
     let sent = t.sent_one().header.options.timestamps.expect("in use");
     assert_eq!(sent.tsval, u32::MAX - 49);

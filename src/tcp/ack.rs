@@ -27,26 +27,54 @@ impl Tcb {
             self.challenge(cx);
             return false;
         }
-        let mut news = News {
-            is_duplicate: self.is_duplicate_ack(segment, ack),
-            flight_size: self.flight_size(),
-            sacked: self.send.sacked(),
-            ..News::default()
-        };
+        let mut news = self.no_news(cx, header);
+        news.is_duplicate = self.is_duplicate_ack(segment, ack);
         self.take_window(header, ack);
         if ack.after(self.snd.una) {
-            self.handle_new_ack(cx, header, ack, &mut news, events);
+            self.handle_new_ack(cx, ack, &mut news, events);
         }
         if self.state == State::Closed {
             return false;
         }
-        if self.sack {
-            news.is_duplicate = self.take_sack_blocks(cx, header, &mut news.newest);
+        if self.sack && !header.options.sack.is_empty() {
+            self.take_sack_blocks(cx, header, &mut news);
         }
-        if news.acked > 0 || news.is_duplicate {
+        if self.is_news(&news) {
+            self.measure_rtt(cx, header, &mut news);
+            if news.acked > 0 {
+                self.restart_retransmission_timer(cx);
+            }
             self.recover(cx, &news);
         }
         true
+    }
+
+    fn no_news(&self, cx: &Context<'_>, header: &Header) -> News {
+        let tsecr = header.options.timestamps.map(|option| option.tsecr);
+        News {
+            acked: 0,
+            is_duplicate: false,
+            flight_size: self.flight_size(),
+            was_sacked: self.send.sacked(),
+            sacked: 0,
+            dsack: None,
+            delivered: self.nothing_delivered(cx.now, tsecr.filter(|&tsecr| tsecr != 0)),
+            rtt: None,
+        }
+    }
+
+    /// What was sent once may have waited at the peer for what was sent twice.
+    fn measure_rtt(&mut self, cx: &Context<'_>, header: &Header, news: &mut News) {
+        news.rtt = if !news.delivered.is_ambiguous() {
+            news.delivered.rtt()
+        } else if news.acked > 0 {
+            self.rtt_by_timestamp(cx, header)
+        } else {
+            None
+        };
+        if let Some(rtt) = news.rtt {
+            self.rtt.on_measurement(cx.now, rtt);
+        }
     }
 
     /// RFC 5681 section 2, DUPLICATE ACKNOWLEDGMENT.
@@ -93,11 +121,9 @@ impl Tcb {
         if !ack.after(self.snd.una) {
             return;
         }
-        let mut news = News {
-            flight_size: self.flight_size(),
-            ..News::default()
-        };
-        self.handle_new_ack(cx, header, ack, &mut news, events);
+        let mut news = self.no_news(cx, header);
+        self.handle_new_ack(cx, ack, &mut news, events);
+        self.restart_retransmission_timer(cx);
         self.recover(cx, &news);
     }
 
@@ -105,7 +131,6 @@ impl Tcb {
     fn handle_new_ack(
         &mut self,
         cx: &mut Context<'_>,
-        header: &Header,
         ack: Seq,
         news: &mut News,
         events: &mut Events,
@@ -113,24 +138,12 @@ impl Tcb {
         news.acked = ack.since(self.snd.una);
         // The FIN has a sequence number, but no segment in the queue.
         let fin_acked = self.fin != FinState::None && ack.after(self.snd.end);
-        let removed = self
-            .send
-            .acknowledge(&mut cx.core.segments, cx.buffers, ack);
-        news.newest = removed.newest;
+        self.send
+            .acknowledge(&mut cx.core.segments, cx.buffers, ack, &mut news.delivered);
         self.advance_una(ack);
         self.waiting_since = millis(cx.now);
-        self.on_path_progress(cx, removed.largest);
-        // What was sent once may have waited at the peer for what was sent twice.
-        news.rtt = if removed.retransmitted {
-            self.rtt_by_timestamp(cx, header)
-        } else {
-            removed.sent_at.map(|at| cx.now.saturating_since(at))
-        };
-        if let Some(rtt) = news.rtt {
-            self.rtt.on_measurement(cx.now, rtt);
-        }
+        self.on_path_progress(cx, news.delivered.largest());
         self.rtt.on_progress();
-        self.restart_retransmission_timer(cx);
         if self.wants_send {
             *events |= Events::WRITABLE;
         }
@@ -138,16 +151,6 @@ impl Tcb {
             // It may have been due once more.
             self.fin = FinState::Sent;
             self.handle_ack_of_fin(cx, events);
-        }
-    }
-
-    /// RFC 6298 rules 5.2 and 5.3.
-    pub(super) fn restart_retransmission_timer(&mut self, cx: &Context<'_>) {
-        if self.flight_size() > 0 {
-            self.timers
-                .set(Timer::Retransmission, cx.now + self.rtt.rto());
-        } else {
-            self.timers.stop(Timer::Retransmission);
         }
     }
 

@@ -210,6 +210,32 @@ counters! {
     fast_open_active,
     /// Of those, the ones whose text was not acknowledged with them, and was sent again.
     fast_open_active_fails,
+    /// Tail loss probes sent (RFC 8985 section 7).
+    loss_probes,
+    /// Losses that a tail loss probe has repaired.
+    loss_probe_recoveries,
+    /// Retransmissions found lost before the retransmission timer expired.
+    lost_retransmits,
+    /// Acknowledgments that have shown segments to arrive out of order.
+    sack_reordering,
+    /// SACK blocks not remembered because a connection has too many ranges.
+    sack_ranges_refused,
+    /// Peers that have thrown away what they had selectively acknowledged (RFC 2018 section 8).
+    sack_reneging,
+    /// Duplicates reported by the peer (RFC 2883).
+    dsack_received,
+    /// Reports of more duplicates than there were retransmissions.
+    dsack_ignored,
+    /// Duplicates reported to the peer.
+    dsack_sent,
+    /// Retransmission timeouts found spurious.
+    spurious_rtos,
+    /// Recoveries undone because of the echo of an old timestamp (RFC 3522).
+    eifel_undos,
+    /// Recoveries undone because all that was sent again was reported as duplicate.
+    dsack_undos,
+    /// Recoveries undone by F-RTO (RFC 5682).
+    frto_undos,
     /// Receive windows that grew with what the application consumes.
     receive_windows_grown,
     /// Receive windows that would have grown but for the core's memory.

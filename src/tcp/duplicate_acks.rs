@@ -22,6 +22,9 @@ const MAX_CAUSES: usize = 16;
 pub(super) enum Cause {
     /// Text beyond a gap starts here: the first block is the one that holds it.
     OutOfOrder(Seq),
+    /// Text from the first up to, not including, the second has arrived before: the first block
+    /// reports it (RFC 2883).
+    Duplicate(Seq, Seq),
 }
 
 /// The causes of one connection, in order of arrival.

@@ -48,6 +48,8 @@ pub struct Info {
     /// How long an acknowledgment may wait for company; zero while they are quick.
     pub ato: Duration,
 
+    /// Where it is in recovering from loss: open, disorder, cwr, recovery, loss.
+    pub ca_state: &'static str,
     /// The congestion control's name.
     pub congestion: &'static str,
     /// Congestion window.
@@ -161,7 +163,7 @@ impl Tcb {
             probes: self.unanswered_probes.max(self.keepalive_probes),
             srtt: self.rtt.srtt(),
             rttvar: self.rtt.rttvar(),
-            min_rtt: self.rtt.min_rtt(),
+            min_rtt: self.min_rtt(),
             receive_rtt: tuning.map(|(rtt, _)| rtt),
             rto: self.rtt.rto(),
             ato: if self.is_quick(core) {
@@ -170,6 +172,7 @@ impl Tcb {
                 core.config.delayed_ack
             },
             congestion: self.controller.algorithm().name(),
+            ca_state: self.ca_state(),
             cwnd: self.controller.cwnd(),
             ssthresh: (ssthresh != u32::MAX).then_some(ssthresh),
             pacing_rate: self.controller.pacing_rate(),
@@ -188,8 +191,8 @@ impl Tcb {
             sacked: self.send.sacked(),
             lost: self.send.lost(),
             reordering: None,
-            reorderings_seen: None,
-            dsacks: None,
+            reorderings_seen: Some(u32::from(self.reord_seen())),
+            dsacks: Some(u32::from(self.dsack_dups())),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.rcv.edge.since(self.rcv.nxt),
             receive_limit: self.window_limit(core),

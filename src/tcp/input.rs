@@ -345,7 +345,8 @@ impl Tcb {
             if flags.contains(Flags::SYN) && self.state == State::SynReceived {
                 self.pending.syn = true;
             } else {
-                self.owe_duplicate_ack();
+                let text = len - u32::from(flags.contains(Flags::FIN));
+                self.report_duplicate(cx, seq, seq + text);
             }
         } else {
             // A probe (keepalive or zero-window) or a stranger: both get an ACK.

@@ -9,13 +9,14 @@
 //! | `seq`, `state` | sequence arithmetic; the state machine as data |
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
-//! | `output`, `duplicate_acks` | everything that a connection sends; what each duplicate ACK says |
+//! | `output`, `retransmit`, `duplicate_acks`, `dsack` | everything that a connection sends; what each duplicate ACK says |
 //! | `options` | what may differ from one connection to another |
 //! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `fast_open` | RFC 7413: text on the SYN |
-//! | `send_queue`, `receive_queue`, `sack` | what is not acknowledged; what is not consumed |
-//! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 6675, RFC 6582, RFC 5681 |
+//! | `send_queue`, `segment_list`, `scoreboard` | what is not acknowledged, in which order, and what of it the peer has |
+//! | `receive_queue`, `sack` | what is not consumed, and what we say that we have of it |
+//! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 8985 and all around it, RFC 5681 |
 //! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
 //! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
 //! | `time_wait` | 2MSL in 64 bytes |
@@ -28,6 +29,7 @@ pub mod congestion;
 mod connect;
 mod context;
 mod delayed_ack;
+mod dsack;
 mod duplicate_acks;
 mod ecn;
 mod fast_open;
@@ -47,8 +49,11 @@ mod rate;
 mod receive_queue;
 mod receive_window;
 mod reply;
+mod retransmit;
 mod rtt;
 mod sack;
+mod scoreboard;
+mod segment_list;
 mod send_queue;
 pub mod seq;
 pub mod state;

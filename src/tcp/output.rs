@@ -5,7 +5,6 @@ use super::context::Context;
 use super::duplicate_acks::Cause;
 use super::ecn::NOT_ECT;
 use super::input::Events;
-use super::loss::Phase;
 use super::sack;
 use super::seq::Seq;
 use super::state::State;
@@ -63,6 +62,9 @@ impl Tcb {
         {
             return events;
         }
+        if self.timers.expired(Timer::LossDetection, cx.now) {
+            self.handle_loss_detection_timeout(cx);
+        }
         if self.timers.expired(Timer::Retransmission, cx.now) {
             return self.handle_retransmission_timeout(cx);
         }
@@ -97,9 +99,9 @@ impl Tcb {
 }
 
 /// Builds one segment.
-struct SegmentBuilder<'a, 'b> {
-    tcb: &'a mut Tcb,
-    cx: &'a mut Context<'b>,
+pub(super) struct SegmentBuilder<'a, 'b> {
+    pub(super) tcb: &'a mut Tcb,
+    pub(super) cx: &'a mut Context<'b>,
     /// What its SACK blocks speak of first.
     cause: Option<Cause>,
 }
@@ -122,6 +124,11 @@ impl SegmentBuilder<'_, '_> {
         if let Some(cause) = self.tcb.next_duplicate_ack(self.cx.core) {
             self.cause = cause;
             return Some(self.acknowledgment());
+        }
+        if self.tcb.pending.loss_probe
+            && let Some(transmit) = self.loss_probe()
+        {
+            return Some(transmit);
         }
         if let Some(transmit) = self.retransmission() {
             return Some(transmit);
@@ -242,52 +249,8 @@ impl SegmentBuilder<'_, '_> {
         })
     }
 
-    /// The first lost segment, if the congestion window has room for it.
-    fn retransmission(&mut self) -> Option<Transmit> {
-        let tcb = &mut *self.tcb;
-        let was_deferred = std::mem::take(&mut tcb.pending.deferred);
-        let segments = &mut self.cx.core.segments;
-        let lost = tcb.send.first_lost(segments)?;
-        let (seq, is_too_big) = (lost.seq, lost.len > tcb.smss);
-        let len = lost.len.min(tcb.smss);
-        let end = seq + u32::from(len);
-        let payload = Payload {
-            buffer: lost.buffer.id(),
-            skip: lost.skip,
-            len,
-        };
-        let fits = tcb.pipe() + u32::from(len) <= tcb.controller.cwnd() || tcb.pipe() == 0;
-        // Without SACK, a third duplicate and each partial acknowledgment send the first segment
-        // at once (RFC 5681 section 3.2 step 3, RFC 6582 section 3.2 step 3).
-        let is_urgent = !tcb.sack && tcb.recovery.phase() == Phase::Recovery && seq == tcb.snd.una;
-        if !(is_urgent || fits && tcb.pacing_allows(self.cx.now)) {
-            return None;
-        }
-        if !self.cx.buffers.is_idle(payload.buffer) || is_too_big && !tcb.cut_lost(self.cx) {
-            // The kernel still reads the frame; COMPLETION will bring us back here.
-            self.cx.core.counters.retransmits_deferred += u64::from(!was_deferred);
-            tcb.pending.deferred = true;
-            return None;
-        }
-        let departure = tcb.on_departure(self.cx.now, u32::from(len));
-        let segments = &mut self.cx.core.segments;
-        tcb.send
-            .mark_retransmitted(segments, self.cx.now, departure);
-        tcb.sent_at = self.cx.now;
-        tcb.retransmits = tcb.retransmits.saturating_add(1);
-        let again = &mut tcb.statistics.octets_retransmitted;
-        *again = again.wrapping_add(u32::from(len));
-        self.cx.core.counters.retrans_segs += 1;
-        let fin = end == tcb.snd.end && self.fin_was_sent();
-        if fin {
-            self.tcb.fin = FinState::Sent;
-        }
-        self.arm_retransmission();
-        Some(self.text_segment(seq, payload, fin))
-    }
-
     /// The first segment that was never sent, if both windows, Nagle and SWS avoidance let it.
-    fn new_text(&mut self) -> Option<Transmit> {
+    pub(super) fn new_text(&mut self) -> Option<Transmit> {
         let Some((seq, len)) = self
             .tcb
             .send
@@ -340,7 +303,8 @@ impl SegmentBuilder<'_, '_> {
         let pipe = tcb.pipe();
         // What has left the network lets new text go before it is said to be lost: that is limited
         // transmit (RFC 3042).
-        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() {
+        let is_probe = tcb.pending.loss_probe;
+        if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() && !is_probe {
             return None;
         }
         let edge = tcb.snd.una + tcb.snd.wnd;
@@ -356,7 +320,7 @@ impl SegmentBuilder<'_, '_> {
                 return None;
             }
             let nagle = is_small && waits;
-            return (!nagle).then_some(len);
+            return (!nagle || is_probe).then_some(len);
         }
         // RFC 9293 section 3.8.6.2.1: a part of a segment is worth sending if it is half of the
         // largest window ever offered, or when the persist timer says so.
@@ -397,7 +361,7 @@ impl SegmentBuilder<'_, '_> {
         Some(self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None))
     }
 
-    fn fin_was_sent(&self) -> bool {
+    pub(super) fn fin_was_sent(&self) -> bool {
         self.tcb.snd.nxt.after(self.tcb.snd.end)
     }
 
@@ -422,15 +386,16 @@ impl SegmentBuilder<'_, '_> {
     }
 
     /// RFC 6298 rule 5.1.
-    fn arm_retransmission(&mut self) {
+    pub(super) fn arm_retransmission(&mut self) {
         if !self.tcb.timers.is_set(Timer::Retransmission) {
             self.tcb
                 .timers
                 .set(Timer::Retransmission, self.cx.now + self.tcb.rtt.rto());
         }
+        self.tcb.schedule_probe_after_sending(self.cx.now);
     }
 
-    fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
+    pub(super) fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
         let is_last = seq + u32::from(payload.len) == self.tcb.snd.end;
         let mut flags = Flags::ACK;
         if is_last {
@@ -443,7 +408,12 @@ impl SegmentBuilder<'_, '_> {
     }
 
     /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
-    fn transmit(&mut self, seq: Seq, flags: Flags, payload: Option<Payload>) -> Transmit {
+    pub(super) fn transmit(
+        &mut self,
+        seq: Seq,
+        flags: Flags,
+        payload: Option<Payload>,
+    ) -> Transmit {
         let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
         let window = self.window();
         let tcb = &mut *self.tcb;
@@ -496,11 +466,14 @@ impl SegmentBuilder<'_, '_> {
             timestamps,
             ..Options::default()
         };
-        if let Some(id) = tcb.receive.filter(|_| tcb.sack) {
+        if tcb.sack && (tcb.receive.is_some() || self.cause.is_some()) {
             // Blocks never push a segment over the path's MTU.
             let left = usize::from(tcb.smss).saturating_sub(text_len + SACK_LEN);
             let room = options.sack_room().min(left / SACK_BLOCK_LEN);
-            let ranges = self.cx.core.receive.ranges(id);
+            let ranges = match tcb.receive {
+                Some(id) => self.cx.core.receive.ranges(id),
+                None => &[],
+            };
             options.sack = sack::blocks(ranges, tcb.rcv.nxt, room, self.cause);
         }
         options

@@ -259,7 +259,7 @@ impl Tcb {
         self.set_peer_mss(peer_mss);
         if self.send.mark_larger_lost(&mut cx.core.segments, self.smss) {
             // What the duplicate acknowledgments to come say is known.
-            self.recovery.forgive(self.snd.nxt);
+            self.forgive();
         }
     }
 

@@ -80,6 +80,11 @@ impl RttEstimator {
         self.expirations = 0;
     }
 
+    /// The timer expired although nothing was lost: its back-off was in vain (RFC 4015 section 3.2).
+    pub(super) fn on_spurious_timeout(&mut self) {
+        self.backoff = 0;
+    }
+
     /// Rule 5.7: the SYN was retransmitted, so data starts with an RTO of three seconds.
     pub(super) fn on_handshake_retransmitted(&mut self) {
         if self.srtt_us == 0 {

@@ -19,7 +19,18 @@ pub(super) fn blocks(
         Some(Cause::OutOfOrder(start)) => {
             range.start.at_or_before(start) && start.before(range.end)
         }
+        Some(Cause::Duplicate(start, end)) => {
+            // RFC 2883 section 4.2: the block that the duplicate is inside of follows it.
+            range.start.at_or_before(start) && end.at_or_before(range.end)
+        }
         None => false,
+    };
+    let duplicate = match cause {
+        Some(Cause::Duplicate(start, end)) => Some(SackBlock {
+            left: start.0,
+            right: end.0,
+        }),
+        _ => None,
     };
     let mut latest: ArrayVec<ReceivedRange, 4> = ArrayVec::new();
     for range in ranges.iter().filter(|range| range.start.after(rcv_nxt)) {
@@ -34,14 +45,11 @@ pub(super) fn blocks(
             latest.insert(at, *range);
         }
     }
-    latest
-        .into_iter()
-        .take(room)
-        .map(|range| SackBlock {
-            left: range.start.0,
-            right: range.end.0,
-        })
-        .collect()
+    let ranges = latest.into_iter().map(|range| SackBlock {
+        left: range.start.0,
+        right: range.end.0,
+    });
+    duplicate.into_iter().chain(ranges).take(room).collect()
 }
 
 #[cfg(test)]

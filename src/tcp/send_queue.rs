@@ -2,21 +2,40 @@
 //! the queue): a list of segments, each of them one buffer.
 //!
 //! ```text
-//!          head            retransmit          unsent            tail
-//!           v                  v                 v                v
+//!          head                               unsent            tail
+//!           v                                    v                v
 //!   una --> [ sent ][ sent ][ lost ][ lost ]...[ not sent ][ not sent ] <-- end
 //!                                             nxt
 //! ```
+//!
+//! What is in flight is in a second list, in the order of transmission, and what is lost in a third:
+//! loss detection (RFC 8985) looks at the former's beginning only, retransmission at the latter's.
 
 use arrayvec::ArrayVec;
 use slab::Slab;
 
 use super::buffers::{Buffer, Buffers};
-use super::rate::{Departure, Newest};
+use super::loss::Delivered;
+use super::rate::Departure;
+use super::scoreboard::Scoreboard;
+use super::segment_list::SegmentList;
 use super::seq::Seq;
 use crate::time::Instant;
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Where a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has never been sent.
+    Unsent,
+    /// In the network, as far as anybody knows.
+    InFlight,
+    /// Sent, then found to be lost, and not sent again since.
+    Lost,
+    /// The peer has it (RFC 2018), but may still throw it away.
+    Sacked,
+}
 
 /// One segment's text. Lives in the core's arena; the queue is linked by index.
 #[derive(Debug)]
@@ -28,16 +47,16 @@ pub(super) struct SendSegment {
     pub(super) len: u16,
     /// Octets at the buffer's beginning that are acknowledged.
     pub(super) skip: u16,
-    /// Sent, and then marked lost, and not sent again since. Never with `sacked`.
-    pub(super) lost: bool,
-    /// The peer has it (RFC 2018), but may still throw it away.
-    pub(super) sacked: bool,
+    pub(super) place: Place,
     pub(super) retransmitted: bool,
     /// When it was last sent.
     pub(super) sent_at: Instant,
     /// What its acknowledgment will tell of the delivery rate.
-    departure: Departure,
+    pub(super) departure: Departure,
     next: u32,
+    /// Neighbors in the list of what is in flight or of what is lost.
+    pub(super) earlier: u32,
+    pub(super) later: u32,
 }
 
 impl SendSegment {
@@ -53,32 +72,21 @@ pub(super) struct SendQueue {
     tail: u32,
     /// The first segment that has never been sent.
     unsent: u32,
-    /// At or before the first lost segment; `NONE` when nothing is lost.
-    retransmit: u32,
+    /// What is in the network, in the order of its last transmission.
+    in_flight: SegmentList,
+    /// What is to be sent again, in the order in which it was found lost, but the head first.
+    to_retransmit: SegmentList,
     /// Octets marked lost and not yet sent again.
     lost: u32,
-    /// All octets that were ever marked lost, modulo 2^32.
-    marked_lost: u32,
     /// Octets that the peer says it has beyond SND.UNA.
     sacked: u32,
     segments: u16,
+    /// What the peer says it has; made with the first SACK block.
+    scoreboard: Option<Box<Scoreboard>>,
 }
 
 /// Credible SACK blocks of one segment: the first octet, and the one behind the last.
 pub(super) type SackBlocks = ArrayVec<(Seq, Seq), 4>;
-
-/// What an acknowledgment has removed.
-#[derive(Debug, Default)]
-pub(super) struct Acked {
-    /// When the last wholly acknowledged segment was sent, if it was sent only once (Karn).
-    pub(super) sent_at: Option<Instant>,
-    /// Whether a retransmitted segment is among them.
-    pub(super) retransmitted: bool,
-    /// Octets of text in the largest.
-    pub(super) largest: u16,
-    /// The newest of those that the peer was not known to have.
-    pub(super) newest: Newest,
-}
 
 impl Default for SendQueue {
     fn default() -> Self {
@@ -86,11 +94,12 @@ impl Default for SendQueue {
             head: NONE,
             tail: NONE,
             unsent: NONE,
-            retransmit: NONE,
+            in_flight: SegmentList::EMPTY,
+            to_retransmit: SegmentList::EMPTY,
             lost: 0,
-            marked_lost: 0,
             sacked: 0,
             segments: 0,
+            scoreboard: None,
         }
     }
 }
@@ -110,14 +119,14 @@ impl SendQueue {
         self.lost
     }
 
-    /// All octets that were ever marked lost, modulo 2^32.
-    pub(super) fn marked_lost(&self) -> u32 {
-        self.marked_lost
-    }
-
     /// Octets that the peer says it has beyond SND.UNA.
     pub(super) fn sacked(&self) -> u32 {
         self.sacked
+    }
+
+    /// RACK.segs_sacked (RFC 8985 section 5.3).
+    pub(super) fn sacked_segments(&self) -> u16 {
+        self.scoreboard.as_ref().map_or(0, |board| board.segments)
     }
 
     /// The last segment if it has not been sent, so that text may still join it.
@@ -157,19 +166,32 @@ impl SendQueue {
         arena.get(self.unsent as usize)
     }
 
-    /// The first lost segment.
-    pub(super) fn first_lost<'a>(
-        &mut self,
+    /// The first segment, if it has been sent.
+    pub(super) fn first_sent<'a>(&self, arena: &'a Slab<SendSegment>) -> Option<&'a SendSegment> {
+        arena
+            .get(self.head as usize)
+            .filter(|_| self.head != self.unsent)
+    }
+
+    /// The lost segment that is next to be sent again.
+    pub(super) fn first_lost<'a>(&self, arena: &'a Slab<SendSegment>) -> Option<&'a SendSegment> {
+        arena.get(self.to_retransmit.first() as usize)
+    }
+
+    /// What has been in the network longest.
+    pub(super) fn oldest_in_flight<'a>(
+        &self,
         arena: &'a Slab<SendSegment>,
     ) -> Option<&'a SendSegment> {
-        while self.retransmit != NONE && self.lost > 0 {
-            let segment = arena.get(self.retransmit as usize)?;
-            if segment.lost {
-                return Some(segment);
-            }
-            self.retransmit = segment.next;
-        }
-        None
+        arena.get(self.in_flight.first() as usize)
+    }
+
+    /// What was sent last and is in the network.
+    pub(super) fn latest_in_flight<'a>(
+        &self,
+        arena: &'a Slab<SendSegment>,
+    ) -> Option<&'a SendSegment> {
+        arena.get(self.in_flight.last(arena) as usize)
     }
 
     /// Whether nothing follows the first unsent segment.
@@ -185,6 +207,17 @@ impl SendQueue {
         at: u16,
     ) -> bool {
         self.split(arena, buffers, self.unsent, at)
+    }
+
+    /// Cuts the first lost segment after `at` octets; both parts are lost. Fails if no buffer is
+    /// free.
+    pub(super) fn split_lost(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        buffers: &mut dyn Buffers,
+        at: u16,
+    ) -> bool {
+        self.split(arena, buffers, self.to_retransmit.first(), at)
     }
 
     /// Cuts what was sent into segments of at most `smss` octets. Only for text that went with a
@@ -206,6 +239,7 @@ impl SendQueue {
         }
     }
 
+    /// Cuts a segment after `at` octets. Both parts are where it was.
     fn split(
         &mut self,
         arena: &mut Slab<SendSegment>,
@@ -216,18 +250,35 @@ impl SendQueue {
         let Some(segment) = arena.get_mut(index as usize) else {
             return false;
         };
-        let Some(rest) = buffers.split(segment.buffer.id(), usize::from(at)) else {
+        let cut = usize::from(segment.skip) + usize::from(at);
+        let Some(buffer) = buffers.split(segment.buffer.id(), cut) else {
             return false;
         };
-        let (seq, len, next) = (segment.end(), segment.len, segment.next);
+        let rest = SendSegment {
+            buffer,
+            seq: segment.seq + u32::from(at),
+            len: segment.len - at,
+            skip: 0,
+            ..*segment
+        };
+        let place = segment.place;
         segment.len = at;
-        let seq = seq - u32::from(len - at);
-        let behind = insert(arena, rest, seq, len - at, next);
+        // At most one segment per buffer, and buffers are numbered by u32.
+        let behind = arena.insert(rest) as u32;
         arena[index as usize].next = behind;
         if self.tail == index {
             self.tail = behind;
         }
         self.segments += 1;
+        match place {
+            Place::Unsent => return true,
+            Place::InFlight => self.in_flight.insert_behind(arena, index, behind),
+            Place::Lost => self.to_retransmit.insert_behind(arena, index, behind),
+            Place::Sacked => {}
+        }
+        if let Some(board) = &mut self.scoreboard {
+            board.on_split(arena, index, behind, place == Place::Sacked);
+        }
         true
     }
 
@@ -238,10 +289,16 @@ impl SendQueue {
         now: Instant,
         departure: Departure,
     ) {
-        if let Some(segment) = arena.get_mut(self.unsent as usize) {
+        let index = self.unsent;
+        if let Some(segment) = arena.get_mut(index as usize) {
             segment.sent_at = now;
             segment.departure = departure;
+            segment.place = Place::InFlight;
             self.unsent = segment.next;
+            self.in_flight.push_back(arena, index);
+            if let Some(board) = &mut self.scoreboard {
+                board.on_sent(index);
+            }
         }
     }
 
@@ -252,119 +309,200 @@ impl SendQueue {
         now: Instant,
         departure: Departure,
     ) {
-        if let Some(segment) = arena.get_mut(self.retransmit as usize) {
+        let index = self.to_retransmit.first();
+        if let Some(segment) = arena.get_mut(index as usize) {
             segment.sent_at = now;
             segment.departure = departure;
             segment.retransmitted = true;
-            segment.lost = false;
+            segment.place = Place::InFlight;
             self.lost -= u32::from(segment.len);
-            self.retransmit = if self.lost == 0 { NONE } else { segment.next };
+            self.to_retransmit.remove(arena, index);
+            self.in_flight.push_back(arena, index);
         }
     }
 
-    /// The first segment is taken for lost. Returns whether it was sent and not lost before.
-    pub(super) fn mark_head_lost(&mut self, arena: &mut Slab<SendSegment>) -> bool {
-        if self.head == self.unsent {
-            return false;
+    /// The segment that was sent last is sent again now.
+    pub(super) fn mark_probed(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        now: Instant,
+        departure: Departure,
+    ) {
+        let index = self.in_flight.last(arena);
+        if let Some(segment) = arena.get_mut(index as usize) {
+            segment.sent_at = now;
+            segment.departure = departure;
+            segment.retransmitted = true;
         }
-        let Some(segment) = arena.get_mut(self.head as usize) else {
-            return false;
+    }
+
+    /// The first segment is taken for lost. Returns how many octets that are, none if it has not
+    /// been sent or is known to be lost.
+    pub(super) fn mark_head_lost(&mut self, arena: &mut Slab<SendSegment>) -> u32 {
+        let index = self.head;
+        match arena.get(index as usize) {
+            Some(segment) if segment.place == Place::InFlight => self.mark_lost(arena, index),
+            _ => 0,
+        }
+    }
+
+    /// What has been in the network longest is taken for lost. Returns how many octets that are.
+    pub(super) fn mark_oldest_lost(&mut self, arena: &mut Slab<SendSegment>) -> u32 {
+        self.mark_lost(arena, self.in_flight.first())
+    }
+
+    /// All that is in the network is taken for lost.
+    pub(super) fn mark_all_lost(&mut self, arena: &mut Slab<SendSegment>) {
+        while self.oldest_in_flight(arena).is_some() {
+            self.mark_oldest_lost(arena);
+        }
+    }
+
+    fn mark_lost(&mut self, arena: &mut Slab<SendSegment>, index: u32) -> u32 {
+        let Some(segment) = arena.get_mut(index as usize) else {
+            return 0;
         };
-        if segment.lost || segment.sacked {
-            return false;
+        segment.place = Place::Lost;
+        let len = u32::from(segment.len);
+        self.lost += len;
+        self.in_flight.remove(arena, index);
+        if index == self.head {
+            self.to_retransmit.push_front(arena, index);
+        } else {
+            self.to_retransmit.push_back(arena, index);
         }
-        segment.lost = true;
-        self.lost += u32::from(segment.len);
-        self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
-        self.retransmit = self.head;
-        true
+        len
     }
 
-    /// The peer has what lies in `blocks`. Returns how many octets it was not known to have. One
-    /// pass over what is in flight, which `Config::send_buffers` bounds.
+    /// The timer has expired (RFC 6298 rule 5.4): lost are the first segment and, of the others,
+    /// those that `is_overdue`. If the peer says that it has the very first segment, it has thrown
+    /// that away (RFC 2018 section 8), and nothing that it has said counts. Returns whether it has.
+    pub(super) fn mark_lost_on_timeout(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        is_overdue: &dyn Fn(&SendSegment) -> bool,
+    ) -> bool {
+        let reneged = self
+            .first_sent(arena)
+            .is_some_and(|head| head.place == Place::Sacked);
+        if reneged {
+            self.take_back_sacked(arena);
+        }
+        self.mark_head_lost(arena);
+        while let Some(segment) = self.oldest_in_flight(arena) {
+            if !reneged && !is_overdue(segment) {
+                break;
+            }
+            self.mark_oldest_lost(arena);
+        }
+        reneged
+    }
+
+    fn take_back_sacked(&mut self, arena: &mut Slab<SendSegment>) {
+        let mut index = self.head;
+        while index != self.unsent {
+            let Some(segment) = arena.get_mut(index as usize) else {
+                break;
+            };
+            let next = segment.next;
+            if segment.place == Place::Sacked {
+                segment.place = Place::InFlight;
+                self.in_flight.push_back(arena, index);
+            }
+            index = next;
+        }
+        self.sacked = 0;
+        if let Some(board) = &mut self.scoreboard {
+            board.forget();
+        }
+    }
+
+    /// Nothing was lost after all: what was to be sent again is still in the network.
+    pub(super) fn take_back_lost(&mut self, arena: &mut Slab<SendSegment>) {
+        if self.lost == 0 {
+            return;
+        }
+        let mut all = Vec::new();
+        let mut index = self.head;
+        while index != self.unsent {
+            let Some(segment) = arena.get_mut(index as usize) else {
+                break;
+            };
+            if segment.place != Place::Sacked {
+                segment.place = Place::InFlight;
+                all.push((segment.sent_at, index));
+            }
+            index = segment.next;
+        }
+        // A stable sort: what was sent at the same time stays in sequence.
+        all.sort_by_key(|&(sent_at, _)| sent_at);
+        self.lost = 0;
+        self.to_retransmit = SegmentList::EMPTY;
+        self.in_flight = SegmentList::EMPTY;
+        for (_, index) in all {
+            self.in_flight.push_back(arena, index);
+        }
+    }
+
+    /// The peer has what lies in `blocks`. Fails if a limit keeps some of it from being remembered.
     pub(super) fn mark_sacked(
         &mut self,
         arena: &mut Slab<SendSegment>,
         blocks: &SackBlocks,
-        newest: &mut Newest,
-    ) -> u32 {
-        let before = self.sacked;
-        let mut index = if blocks.is_empty() {
-            self.unsent
-        } else {
-            self.head
+        delivered: &mut Delivered,
+    ) -> bool {
+        if blocks.is_empty() {
+            return true;
+        }
+        let mut board = match self.scoreboard.take() {
+            Some(board) => board,
+            None => Box::new(Scoreboard::new(self.sent(arena))),
         };
-        while index != self.unsent {
-            let Some(segment) = arena.get_mut(index as usize) else {
-                break;
-            };
-            let (start, end) = (segment.seq, segment.end());
-            let covers =
-                |&(left, right): &(Seq, Seq)| left.at_or_before(start) && right.at_or_after(end);
-            if !segment.sacked && blocks.iter().any(covers) {
-                segment.sacked = true;
-                newest.take(segment.departure, segment.sent_at);
-                self.sacked += u32::from(segment.len);
-                if std::mem::take(&mut segment.lost) {
-                    self.lost -= u32::from(segment.len);
-                }
-            }
-            index = segment.next;
+        let mut covered = 0;
+        let mut all_known = true;
+        for &block in blocks {
+            all_known &= board.add(arena, block, &mut |arena, index| {
+                covered += u16::from(self.mark_one_sacked(arena, index, delivered));
+            });
         }
-        self.sacked - before
+        board.segments += covered;
+        self.scoreboard = Some(board);
+        all_known
     }
 
-    /// IsLost() of RFC 6675 section 4 for all segments that were sent once: more than two segments'
-    /// worth behind them has arrived. Returns whether there is one more.
-    pub(super) fn mark_lost_by_sack(&mut self, arena: &mut Slab<SendSegment>, smss: u16) -> bool {
-        let before = self.lost;
-        let mut behind = self.sacked;
-        let mut index = self.head;
-        while index != self.unsent && behind > 2 * u32::from(smss) {
-            let Some(segment) = arena.get_mut(index as usize) else {
-                break;
-            };
-            if segment.sacked {
-                behind -= u32::from(segment.len);
-            } else if !segment.lost && !segment.retransmitted {
-                segment.lost = true;
-                self.lost += u32::from(segment.len);
-                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
-            }
-            index = segment.next;
-        }
-        if self.lost > before {
-            self.retransmit = self.head;
-        }
-        self.lost > before
+    /// What was sent and is not acknowledged, by sequence number.
+    fn sent(&self, arena: &Slab<SendSegment>) -> std::collections::VecDeque<u32> {
+        let first = (self.head != self.unsent).then_some(self.head);
+        std::iter::successors(first, |&index| {
+            let next = arena.get(index as usize)?.next;
+            (next != self.unsent && next != NONE).then_some(next)
+        })
+        .collect()
     }
 
-    /// Everything sent is taken for lost (RFC 6298 rule 5.4, RFC 5681 section 3.1), but for what
-    /// the peer says it has. If it says so of the very first segment, it has thrown that away (RFC
-    /// 2018 section 8), and nothing that it has said counts.
-    pub(super) fn mark_all_lost(&mut self, arena: &mut Slab<SendSegment>) {
-        let reneged = arena
-            .get(self.head as usize)
-            .is_some_and(|head| head.sacked);
-        if reneged {
-            self.sacked = 0;
+    fn mark_one_sacked(
+        &mut self,
+        arena: &mut Slab<SendSegment>,
+        index: u32,
+        delivered: &mut Delivered,
+    ) -> bool {
+        let Some(segment) = arena.get_mut(index as usize) else {
+            return false;
+        };
+        let len = u32::from(segment.len);
+        let was = std::mem::replace(&mut segment.place, Place::Sacked);
+        if was == Place::Sacked {
+            return false;
         }
-        let mut index = self.head;
-        while index != self.unsent {
-            let Some(segment) = arena.get_mut(index as usize) else {
-                break;
-            };
-            segment.sacked &= !reneged;
-            if !segment.lost && !segment.sacked {
-                segment.lost = true;
-                self.lost += u32::from(segment.len);
-                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
-            }
-            index = segment.next;
+        delivered.add(segment, true);
+        self.sacked += len;
+        if was == Place::Lost {
+            self.lost -= len;
+            self.to_retransmit.remove(arena, index);
+        } else {
+            self.in_flight.remove(arena, index);
         }
-        if self.lost > 0 {
-            self.retransmit = self.head;
-        }
+        true
     }
 
     /// Whether the first segment has been sent more than once.
@@ -381,8 +519,8 @@ impl SendQueue {
         arena: &mut Slab<SendSegment>,
         buffers: &mut dyn Buffers,
         una: Seq,
-    ) -> Acked {
-        let mut acked = Acked::default();
+        delivered: &mut Delivered,
+    ) {
         while self.head != self.unsent {
             let Some(segment) = arena.get(self.head as usize) else {
                 break;
@@ -391,15 +529,16 @@ impl SendQueue {
                 self.acknowledge_part(arena, una);
                 break;
             }
-            if !segment.sacked {
-                acked.newest.take(segment.departure, segment.sent_at);
+            if segment.place != Place::Sacked {
+                delivered.add(segment, false);
             }
-            acked.retransmitted |= segment.retransmitted;
-            acked.largest = acked.largest.max(segment.skip + segment.len);
-            acked.sent_at = (!segment.retransmitted).then_some(segment.sent_at);
             self.pop(arena, buffers);
         }
-        acked
+        if self.head == self.unsent {
+            self.scoreboard = None;
+        } else if let Some(board) = &mut self.scoreboard {
+            board.advance(una);
+        }
     }
 
     fn acknowledge_part(&mut self, arena: &mut Slab<SendSegment>, una: Seq) {
@@ -412,11 +551,10 @@ impl SendQueue {
             segment.seq = una;
             segment.len -= acked;
             segment.skip += acked;
-            if segment.lost {
-                self.lost -= u32::from(acked);
-            }
-            if segment.sacked {
-                self.sacked -= u32::from(acked);
+            match segment.place {
+                Place::Lost => self.lost -= u32::from(acked),
+                Place::Sacked => self.sacked -= u32::from(acked),
+                Place::Unsent | Place::InFlight => {}
             }
         }
     }
@@ -427,58 +565,16 @@ impl SendQueue {
         let before = self.lost;
         let mut index = self.head;
         while index != self.unsent {
-            let Some(segment) = arena.get_mut(index as usize) else {
+            let Some(segment) = arena.get(index as usize) else {
                 break;
             };
-            if segment.len > smss && !segment.lost && !segment.sacked {
-                segment.lost = true;
-                self.lost += u32::from(segment.len);
-                self.marked_lost = self.marked_lost.wrapping_add(u32::from(segment.len));
+            let (is_larger, next) = (segment.len > smss, segment.next);
+            if is_larger && segment.place == Place::InFlight {
+                self.mark_lost(arena, index);
             }
-            index = segment.next;
-        }
-        if self.lost > before {
-            self.retransmit = self.head;
+            index = next;
         }
         self.lost > before
-    }
-
-    /// Cuts the first lost segment after `at` octets; both parts are lost. Fails if no buffer is
-    /// free.
-    pub(super) fn split_lost(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        buffers: &mut dyn Buffers,
-        at: u16,
-    ) -> bool {
-        if self.first_lost(arena).is_none() {
-            return false;
-        }
-        let index = self.retransmit;
-        let Some(segment) = arena.get_mut(index as usize) else {
-            return false;
-        };
-        let cut = usize::from(segment.skip) + usize::from(at);
-        let Some(buffer) = buffers.split(segment.buffer.id(), cut) else {
-            return false;
-        };
-        let rest = SendSegment {
-            buffer,
-            seq: segment.seq + u32::from(at),
-            len: segment.len - at,
-            skip: 0,
-            ..*segment
-        };
-        segment.len = at;
-        let rest = arena.insert(rest) as u32;
-        if let Some(segment) = arena.get_mut(index as usize) {
-            segment.next = rest;
-        }
-        if self.tail == index {
-            self.tail = rest;
-        }
-        self.segments += 1;
-        true
     }
 
     /// Gives everything back.
@@ -489,49 +585,86 @@ impl SendQueue {
         *self = Self::default();
     }
 
-    /// That the sums are those of the segments.
+    /// That sums and lists are those of the segments.
     #[cfg(test)]
     pub(super) fn check(&self, arena: &Slab<SendSegment>) {
-        let (mut lost, mut sacked, mut segments) = (0, 0, 0);
+        let (mut lost, mut sacked, mut segments, mut sacked_segments) = (0, 0, 0, 0);
+        let (mut in_flight, mut to_retransmit) = (Vec::new(), Vec::new());
         let (mut index, mut is_sent) = (self.head, true);
         while let Some(segment) = arena.get(index as usize) {
             is_sent &= index != self.unsent;
-            assert!(is_sent || !segment.lost && !segment.sacked);
-            assert!(!segment.lost || !segment.sacked);
-            lost += if segment.lost {
-                u32::from(segment.len)
-            } else {
-                0
-            };
-            sacked += if segment.sacked {
-                u32::from(segment.len)
-            } else {
-                0
-            };
+            assert_eq!(is_sent, segment.place != Place::Unsent);
+            match segment.place {
+                Place::Unsent => {}
+                Place::InFlight => in_flight.push(index),
+                Place::Lost => {
+                    lost += u32::from(segment.len);
+                    to_retransmit.push(index);
+                }
+                Place::Sacked => {
+                    sacked += u32::from(segment.len);
+                    sacked_segments += 1;
+                }
+            }
             segments += 1;
             index = segment.next;
         }
         assert_eq!(
-            (lost, sacked, segments),
-            (self.lost, self.sacked, self.segments)
+            (lost, sacked, segments, sacked_segments),
+            (
+                self.lost,
+                self.sacked,
+                self.segments,
+                self.sacked_segments()
+            )
         );
+        for (list, mut expected) in [
+            (self.in_flight, in_flight),
+            (self.to_retransmit, to_retransmit),
+        ] {
+            let mut members = Vec::new();
+            let mut index = list.first();
+            while index != NONE && members.len() <= expected.len() {
+                members.push(index);
+                index = arena[index as usize].later;
+                if index == list.first() {
+                    break;
+                }
+            }
+            members.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(members, expected);
+        }
     }
 
     fn pop(&mut self, arena: &mut Slab<SendSegment>, buffers: &mut dyn Buffers) {
-        let segment = arena.remove(self.head as usize);
-        if segment.lost {
-            self.lost -= u32::from(segment.len);
+        let index = self.head;
+        let (place, len) = {
+            let segment = &arena[index as usize];
+            (segment.place, u32::from(segment.len))
+        };
+        match place {
+            Place::Unsent => {}
+            Place::InFlight => self.in_flight.remove(arena, index),
+            Place::Lost => {
+                self.lost -= len;
+                self.to_retransmit.remove(arena, index);
+            }
+            Place::Sacked => {
+                self.sacked -= len;
+                if let Some(board) = &mut self.scoreboard {
+                    board.segments -= 1;
+                }
+            }
         }
-        if segment.sacked {
-            self.sacked -= u32::from(segment.len);
+        if let Some(board) = &mut self.scoreboard {
+            board.on_popped();
         }
-        if self.retransmit == self.head {
-            self.retransmit = if self.lost == 0 { NONE } else { segment.next };
-        }
-        if self.unsent == self.head {
+        let segment = arena.remove(index as usize);
+        if self.unsent == index {
             self.unsent = segment.next;
         }
-        if self.tail == self.head {
+        if self.tail == index {
             self.tail = NONE;
         }
         self.head = segment.next;
@@ -546,12 +679,13 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         seq,
         len,
         skip: 0,
-        lost: false,
-        sacked: false,
+        place: Place::Unsent,
         retransmitted: false,
         sent_at: Instant::ZERO,
         departure: Departure::default(),
         next,
+        earlier: NONE,
+        later: NONE,
     };
     // At most one segment per buffer, and buffers are numbered by u32.
     arena.insert(segment) as u32

@@ -127,6 +127,8 @@ pub(super) struct Pending {
     pub(super) reset: bool,
     /// A zero-window or keepalive probe.
     pub(super) probe: bool,
+    /// A tail loss probe (RFC 8985 section 7.3).
+    pub(super) loss_probe: bool,
     /// The persist timer overrides the sender's SWS avoidance.
     pub(super) sws_override: bool,
     /// A retransmission waits for its buffer.
@@ -184,10 +186,10 @@ pub struct Tcb {
     pub(super) smss: u16,
     /// The largest text received, an estimate of the peer's SMSS (RFC 5681 section 4.2's RMSS).
     pub(super) rmss: u16,
+    pub(super) send: SendQueue,
     pub(super) receive: Option<QueueId>,
     /// The largest window that we advertise now.
     pub(super) rcv_limit: u32,
-    pub(super) send: SendQueue,
     pub(super) timestamps: Option<TimestampState>,
     pub(super) timers: Timers,
     pub(super) rtt: RttEstimator,
@@ -269,6 +271,7 @@ impl Tcb {
                 syn: false,
                 reset: false,
                 probe: false,
+                loss_probe: false,
                 sws_override: false,
                 deferred: false,
             },

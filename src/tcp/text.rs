@@ -1,7 +1,6 @@
 //! The text of a segment and its FIN (RFC 9293 section 3.10.7.4, seventh and eighth check).
 
 use super::context::Context;
-use super::duplicate_acks::Cause;
 use super::input::{Arrival, Events};
 use super::receive_queue::QueueId;
 use super::seq::Seq;
@@ -23,6 +22,7 @@ impl Tcb {
             return;
         }
         let had_text = !text.is_empty();
+        self.report_old_part(cx, seq, text.len());
         let (seq, text, fin) = self.trim(seq, text, flags.contains(Flags::FIN));
         if fin {
             self.rcv.fin = Some(seq + text.len() as u32);
@@ -144,6 +144,7 @@ impl Tcb {
 
     fn store_out_of_order(&mut self, cx: &mut Context<'_>, seq: Seq, text: &[u8]) {
         let nxt = self.rcv.nxt;
+        let cause = self.cause_out_of_order(cx, seq, text.len());
         let id = *self
             .receive
             .get_or_insert_with(|| cx.core.receive.open(nxt));
@@ -155,7 +156,7 @@ impl Tcb {
         }
         self.drop_empty_receive_queue(cx.core);
         self.statistics.out_of_order = self.statistics.out_of_order.wrapping_add(1);
-        self.owe_duplicate_ack_for(cx.core, Cause::OutOfOrder(seq));
+        self.owe_duplicate_ack_for(cx.core, cause);
     }
 
     /// Eighth check: the FIN counts when all text before it has arrived.

@@ -19,15 +19,18 @@ pub(super) enum Timer {
     Keepalive,
     /// What waits has waited long enough: the user timeout, linger, an orphan, FIN-WAIT-2.
     GiveUp,
+    /// RFC 8985: the reordering window has passed, or the PTO; they exclude each other (section 8).
+    LossDetection,
 }
 
 impl Timer {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Retransmission,
         Self::Persist,
         Self::DelayedAck,
         Self::Keepalive,
         Self::GiveUp,
+        Self::LossDetection,
     ];
 
     /// Its name in `ss`.
@@ -38,6 +41,7 @@ impl Timer {
             Self::DelayedAck => "delayed-ack",
             Self::Keepalive => "keepalive",
             Self::GiveUp => "give-up",
+            Self::LossDetection => "loss-detection",
         }
     }
 }
@@ -45,13 +49,13 @@ impl Timer {
 /// The deadlines that are set.
 #[derive(Debug)]
 pub(super) struct Timers {
-    deadlines: [Instant; 5],
+    deadlines: [Instant; 6],
 }
 
 impl Default for Timers {
     fn default() -> Self {
         Self {
-            deadlines: [OFF; 5],
+            deadlines: [OFF; 6],
         }
     }
 }
@@ -67,6 +71,11 @@ impl Timers {
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         self.deadlines[timer as usize] != OFF
+    }
+
+    /// When `timer` is due; the far future if it is not set.
+    pub(super) fn deadline(&self, timer: Timer) -> Instant {
+        self.deadlines[timer as usize]
     }
 
     /// Whether `timer` is due at `now`; stops it if so.

@@ -1,20 +1,36 @@
-//! Which segments are lost: by the peer's SACK blocks (RFC 6675), or without them by duplicate
-//! acknowledgments (RFC 5681 section 3.2) and partial ones (RFC 6582); and by the retransmission
-//! timer (RFC 6298). How fast to send is
+//! Which segments are lost, and whether they were after all. How fast to send is
 //! [`congestion`](super::congestion)'s to say.
+//!
+//! | file | what |
+//! |---|---|
+//! | `rack`, `tlp` | RFC 8985: loss by time of transmission; a probe when the tail may be lost |
+//! | `sack`, `dsack` | the peer's SACK blocks (RFC 6675); its reports of duplicates (RFC 2883) |
+//! | `newreno` | without SACK: duplicate and partial acknowledgments (RFC 5681, RFC 6582) |
+//! | `timeout` | the retransmission timer (RFC 6298, RFC 7765) |
+//! | `undo`, `frto` | what was lost in vain: Eifel (RFC 3522, RFC 4015), D-SACK, F-RTO (RFC 5682) |
 
+mod dsack;
+mod frto;
+mod info;
 mod newreno;
+mod rack;
 mod sack;
 mod timeout;
+mod tlp;
+mod undo;
 
+pub(super) use self::rack::Delivered;
+use self::rack::Rack;
+use self::tlp::Probe;
+use self::undo::Undo;
 use super::congestion::{Ack, Congestion};
 use super::context::Context;
-use super::rate::Newest;
 use super::seq::Seq;
 use super::tcb::Tcb;
+use super::timers::Timer;
 use crate::time::Duration;
 
-/// RFC 5681 section 3.2.
+/// RFC 5681 section 3.2, RFC 6675 section 2, RFC 8985 section 6.2.
 const DUPLICATE_THRESHOLD: u8 = 3;
 
 /// Where a connection is in recovering from loss; Linux's `ca_state`.
@@ -30,11 +46,40 @@ pub(in crate::tcp) enum Phase {
     Loss,
 }
 
-/// What recovery remembers.
+impl Phase {
+    /// Its name in `ss`, which is Linux's.
+    pub(in crate::tcp) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Disorder => "disorder",
+            Self::Recovery => "recovery",
+            Self::Loss => "loss",
+        }
+    }
+}
+
+/// What [`Timer::LossDetection`] is set for (RFC 8985 section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// The end of the reordering window.
+    Reordering,
+    /// The PTO.
+    Probe,
+}
+
+/// What recovery always remembers.
 #[derive(Debug)]
 pub(in crate::tcp) struct Recovery {
     phase: Phase,
+    awaited: Awaited,
     duplicates: u8,
+    /// RACK.reo_wnd_mult and RACK.reo_wnd_persist.
+    reo_wnd_mult: u8,
+    reo_wnd_persist: u8,
+    /// Segments that the peer says it has got twice; Linux's `tcpi_dsack_dups`.
+    dsack_dups: u16,
+    /// How often segments have arrived out of order; RACK.reordering_seen if ever.
+    reord_seen: u8,
     /// RFC 6582's `recover`, RFC 6675's `RecoveryPoint`: nothing up to here may start another
     /// recovery.
     recover: Seq,
@@ -42,34 +87,58 @@ pub(in crate::tcp) struct Recovery {
     round_end: Seq,
     /// Without SACK: octets that duplicate acknowledgments say have left the network.
     departed: u32,
+    /// Octets that the acknowledgment at hand has shown to be lost.
+    newly_lost: u32,
+    /// What there is to remember while anything is doubtful.
+    episode: Option<Box<Episode>>,
+}
+
+/// Made when the first thing goes wrong, freed when all is acknowledged and nothing can be undone.
+#[derive(Debug)]
+struct Episode {
+    rack: Rack,
+    /// RACK.dsack_round.
+    dsack_round: Option<Seq>,
+    probe: Option<Probe>,
+    undo: Option<Undo>,
 }
 
 /// What one acknowledgment has said, before recovery has thought about it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(in crate::tcp) struct News {
     /// How far it has moved SND.UNA.
     pub(in crate::tcp) acked: u32,
-    /// Whether it says something again (RFC 5681 section 2, RFC 6675 section 2).
+    /// Whether it says something again (RFC 5681 section 2).
     pub(in crate::tcp) is_duplicate: bool,
     /// FlightSize and octets SACKed before it.
     pub(in crate::tcp) flight_size: u32,
+    pub(in crate::tcp) was_sacked: u32,
+    /// Octets that its SACK blocks newly name.
     pub(in crate::tcp) sacked: u32,
+    /// What the peer says it has got twice.
+    pub(in crate::tcp) dsack: Option<(Seq, Seq)>,
+    pub(in crate::tcp) delivered: Delivered,
     /// The round trip that it measures.
     pub(in crate::tcp) rtt: Option<Duration>,
-    /// The newest segment that it delivers.
-    pub(in crate::tcp) newest: Newest,
 }
 
 impl Recovery {
     pub(in crate::tcp) fn new(iss: Seq) -> Self {
         Self {
             phase: Phase::Open,
+            awaited: Awaited::Probe,
             duplicates: 0,
+            reo_wnd_mult: 1,
+            reo_wnd_persist: 0,
+            dsack_dups: 0,
+            reord_seen: 0,
             // So that the first segment of all may start a recovery: step 2 wants an acknowledgment
             // of more than `recover`, and ours of the SYN covers ISS itself.
             recover: iss - 1,
             round_end: iss,
             departed: 0,
+            newly_lost: 0,
+            episode: None,
         }
     }
 
@@ -77,55 +146,62 @@ impl Recovery {
         self.phase
     }
 
-    /// It is known why something before `nxt` is lost, and that is no congestion: what else is said
-    /// about this window counts for nothing, as after a timeout.
-    pub(in crate::tcp) fn forgive(&mut self, nxt: Seq) {
-        if self.phase != Phase::Recovery {
-            self.phase = Phase::Loss;
-            self.recover = nxt - 1;
-            self.departed = 0;
-        }
-    }
-
     /// Octets that have left the network without SACK to say which.
     pub(in crate::tcp) fn departed(&self) -> u32 {
         self.departed
     }
+
+    #[cfg(test)]
+    pub(in crate::tcp) fn see_reordering(&mut self) {
+        self.reord_seen = 1;
+    }
+
+    fn episode(&mut self, una: Seq) -> &mut Episode {
+        self.episode.get_or_insert_with(|| {
+            Box::new(Episode {
+                rack: Rack::new(una),
+                dsack_round: None,
+                probe: None,
+                undo: None,
+            })
+        })
+    }
 }
 
 impl Tcb {
-    /// An acknowledgment that acknowledges, selectively or not, or is a duplicate.
+    /// An acknowledgment that acknowledges, selectively or not, or reports a duplicate, or is one.
     pub(in crate::tcp) fn recover(&mut self, cx: &mut Context<'_>, news: &News) {
         let departed = self.recovery.departed;
-        if news.acked > 0 {
-            self.recovery.duplicates = 0;
-        } else {
-            self.recovery.duplicates = self.recovery.duplicates.saturating_add(1);
-        }
+        self.recovery.newly_lost = 0;
         if !self.sack {
-            self.emulate_sack(news);
+            self.count_duplicate(news);
         }
-        let was_lost = self.send.marked_lost();
-        let was_recovering = self.recovery.phase == Phase::Recovery;
-        if matches!(self.recovery.phase, Phase::Recovery | Phase::Loss) {
-            self.go_on(cx, news);
-        } else if self.detect_loss(cx) {
-            self.enter_recovery(cx);
+        self.update_rack(cx, news);
+        if let Some(block) = news.dsack {
+            self.take_dsack(cx, block);
+        }
+        let mut in_recovery = self.recovery.phase == Phase::Recovery;
+        let mut repaired = self.end_probe(cx, news);
+        if repaired && !in_recovery && self.recovery.phase != Phase::Loss {
+            in_recovery = true;
+            self.tell_loss(cx, news.flight_size);
         } else {
-            self.recovery.phase = if self.recovery.duplicates > 0 || self.send.sacked() > 0 {
-                Phase::Disorder
-            } else {
-                Phase::Open
-            };
+            repaired = false;
         }
-        let in_recovery = (was_recovering || self.recovery.phase == Phase::Recovery)
-            && !self.ecn.has_reduced_for_recovery();
+        let spurious = self.find_spurious(news);
+        match spurious {
+            Some(spurious) => self.undo(cx, spurious),
+            None => self.go_on(cx, news),
+        }
+        in_recovery |= self.recovery.phase == Phase::Recovery;
+        // One whose window a mark had reduced before is none to the controller.
+        in_recovery &= !self.ecn.has_reduced_for_recovery();
         let mut ack = Ack {
             now: cx.now,
             acked: news.acked,
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
-                .saturating_sub(news.sacked + departed),
-            lost: self.send.marked_lost().wrapping_sub(was_lost),
+                .saturating_sub(news.was_sacked + departed),
+            lost: self.recovery.newly_lost,
             flight_size: news.flight_size,
             pipe: self.pipe(),
             in_recovery,
@@ -136,53 +212,102 @@ impl Tcb {
             paced: self.is_paced(),
             rate: None,
         };
-        ack.rate = self.sample_rate(&ack, &news.newest);
+        ack.rate = self.sample_rate(&ack, &news.delivered.newest);
         self.controller.on_ack(&ack);
-        if in_recovery && self.recovery.phase != Phase::Recovery {
+        if spurious.is_some() {
+            self.controller.on_spurious(cx.now);
+        } else if repaired || in_recovery && self.recovery.phase != Phase::Recovery {
             self.controller.on_recovered(cx.now, ack.pipe);
         }
         self.update_pacing(cx.core.config.pacing);
+        self.arm_after_ack(cx, news.acked > 0);
+        self.forget_episode();
     }
 
-    /// Outside of recovery. Returns whether something has been marked lost.
+    fn go_on(&mut self, cx: &mut Context<'_>, news: &News) {
+        let recovery = &mut self.recovery;
+        let is_over = self.snd.una.after(recovery.recover);
+        match recovery.phase {
+            Phase::Recovery | Phase::Loss if is_over => {
+                recovery.phase = Phase::Open;
+                recovery.departed = 0;
+                self.on_recovery_over();
+            }
+            Phase::Loss => {
+                self.go_on_with_frto(cx, news);
+                self.detect_lost_by_rack(cx);
+            }
+            Phase::Recovery => {
+                self.detect_lost_by_rack(cx);
+                if !self.sack && news.acked > 0 {
+                    // RFC 6582 section 3.2 step 3: the next hole is lost as well.
+                    let segments = &mut cx.core.segments;
+                    self.recovery.newly_lost += self.send.mark_head_lost(segments);
+                }
+            }
+            Phase::Open | Phase::Disorder => {}
+        }
+        if matches!(self.recovery.phase, Phase::Recovery | Phase::Loss) {
+            return;
+        }
+        if self.detect_loss(cx) {
+            self.enter_recovery(cx);
+        } else {
+            let is_doubtful = self.recovery.departed > 0 || self.send.sacked() > 0;
+            self.recovery.phase = if is_doubtful {
+                Phase::Disorder
+            } else {
+                Phase::Open
+            };
+        }
+    }
+
+    /// Outside of recovery. Returns whether something has been found lost.
     fn detect_loss(&mut self, cx: &mut Context<'_>) -> bool {
         if self.sack {
-            self.detect_loss_by_sack(cx)
+            self.detect_lost_by_rack(cx);
         } else {
-            self.detect_loss_by_duplicates(cx)
+            self.detect_lost_by_duplicates(cx);
         }
-    }
-
-    /// In recovery, or after a timeout.
-    fn go_on(&mut self, cx: &mut Context<'_>, news: &News) {
-        if self.snd.una.after(self.recovery.recover) {
-            self.recovery.phase = Phase::Open;
-            self.recovery.departed = 0;
-        } else if self.recovery.phase == Phase::Loss {
-            // All but what was SACKed is marked already.
-        } else if self.sack {
-            self.go_on_by_sack(cx, news);
-        } else if news.acked > 0 {
-            // RFC 6582 section 3.2 step 3: the next hole is lost as well.
-            self.send.mark_head_lost(&mut cx.core.segments);
-        }
+        self.recovery.newly_lost > 0
     }
 
     /// Something is lost, and the network congested.
     fn enter_recovery(&mut self, cx: &mut Context<'_>) {
         if self.lost_only_probe(cx) {
-            return self.recovery.forgive(self.snd.nxt);
+            return self.forgive();
+        }
+        cx.core.counters.fast_retransmits += 1;
+        let flight_size = self.flight_size();
+        if self.begins_reduction() {
+            self.tell_loss(cx, flight_size);
         }
         self.recovery.phase = Phase::Recovery;
         self.recovery.recover = self.snd.nxt - 1;
-        // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
-        let flight_size = self.flight_size().min(self.controller.cwnd());
-        if self.begins_reduction() {
-            self.controller
-                .on_congestion(cx.now, Congestion::Loss, flight_size);
-            self.on_window_reduced();
+        self.begin_undo(false);
+    }
+
+    /// It is known why something is lost, and that is no congestion: what else is said about this
+    /// window counts for nothing, as after a timeout.
+    pub(in crate::tcp) fn forgive(&mut self) {
+        let nxt = self.snd.nxt;
+        let recovery = &mut self.recovery;
+        if recovery.phase != Phase::Recovery {
+            recovery.phase = Phase::Loss;
+            recovery.recover = nxt - 1;
+            recovery.departed = 0;
+            if let Some(episode) = &mut recovery.episode {
+                episode.undo = None;
+            }
         }
-        cx.core.counters.fast_retransmits += 1;
+    }
+
+    fn tell_loss(&mut self, cx: &Context<'_>, flight_size: u32) {
+        // Not what limited transmit has added (RFC 5681 section 3.2 step 2).
+        let flight_size = flight_size.min(self.controller.cwnd());
+        self.controller
+            .on_congestion(cx.now, Congestion::Loss, flight_size);
+        self.on_window_reduced();
     }
 
     /// Whether this acknowledgment begins a round trip.
@@ -192,5 +317,35 @@ impl Tcb {
             self.recovery.round_end = self.snd.nxt;
         }
         starts
+    }
+
+    /// The timers of loss detection after an acknowledgment; that of RFC 6298 is set already.
+    fn arm_after_ack(&mut self, cx: &Context<'_>, advanced: bool) {
+        if self.flight_size() == 0 {
+            self.timers.stop(Timer::LossDetection);
+        } else if self.waits_for_reordering() {
+            // It was set by the detection itself.
+        } else if !self.may_probe() {
+            self.timers.stop(Timer::LossDetection);
+        } else if advanced || !self.timers.is_set(Timer::LossDetection) {
+            self.schedule_probe(cx.now);
+        }
+    }
+
+    fn waits_for_reordering(&self) -> bool {
+        self.recovery.awaited == Awaited::Reordering && self.timers.is_set(Timer::LossDetection)
+    }
+
+    fn forget_episode(&mut self) {
+        let is_over = self.recovery.phase == Phase::Open && self.flight_size() == 0;
+        if is_over
+            && self
+                .recovery
+                .episode
+                .as_ref()
+                .is_some_and(|episode| episode.probe.is_none() && episode.undo.is_none())
+        {
+            self.recovery.episode = None;
+        }
     }
 }

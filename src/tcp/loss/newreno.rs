@@ -10,10 +10,11 @@ use crate::tcp::tcb::Tcb;
 
 impl Tcb {
     /// What duplicate acknowledgments say has left the network.
-    pub(super) fn emulate_sack(&mut self, news: &News) {
+    pub(super) fn count_duplicate(&mut self, news: &News) {
         let smss = u32::from(self.smss);
         let recovery = &mut self.recovery;
         if news.acked > 0 {
+            recovery.duplicates = 0;
             // One segment has filled the hole; the others had been counted.
             let counted = news.acked - news.acked.min(smss);
             recovery.departed = match recovery.phase {
@@ -21,6 +22,7 @@ impl Tcb {
                 _ => 0,
             };
         } else {
+            recovery.duplicates = recovery.duplicates.saturating_add(1);
             let most = match recovery.phase {
                 Phase::Recovery => u32::MAX,
                 // RFC 3042: two segments beyond the congestion window, and no more; the third
@@ -39,11 +41,13 @@ impl Tcb {
     }
 
     /// The third duplicate makes the first segment lost.
-    pub(super) fn detect_loss_by_duplicates(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn detect_lost_by_duplicates(&mut self, cx: &mut Context<'_>) {
         // RFC 6582 section 3.2 step 2: at or below `recover`, these are echoes of the last
         // recovery's own retransmissions.
-        self.recovery.duplicates == DUPLICATE_THRESHOLD
+        if self.recovery.duplicates == DUPLICATE_THRESHOLD
             && self.snd.una.after(self.recovery.recover + 1)
-            && self.send.mark_head_lost(&mut cx.core.segments)
+        {
+            self.recovery.newly_lost += self.send.mark_head_lost(&mut cx.core.segments);
+        }
     }
 }

@@ -35,16 +35,24 @@ fn what_is_not_acknowledged_comes_again_with_back_off() {
 #[test]
 fn an_acknowledgment_restarts_the_timer_and_the_last_one_stops_it() {
     let mut t = established();
-    let text = octets(2_000);
+    let text = octets(5_000);
     t.send(&text);
-    assert_eq!(t.sent().len(), 2);
+    assert_eq!(t.sent().len(), 5);
     advance!(t, 150 ms);
     recv!(t, Seg { ack: 1_001, ..ACK });
     // 150 ms have raised the estimate: 1 ms and then 150 ms.
     let rto = t.tcb.info(&t.core, t.now).rto;
-    let due = t.tcb.next_deadline().expect("one segment is in flight");
+    let due = t.tcb.next_deadline().expect("four segments are in flight");
     assert_eq!(due.saturating_since(t.now), rto);
+    // RFC 7765: of fewer than four, none waits longer than an RTO.
     recv!(t, Seg { ack: 2_001, ..ACK });
+    let rto = t.tcb.info(&t.core, t.now).rto;
+    let due = t.tcb.next_deadline().expect("three segments are in flight");
+    assert_eq!(
+        due.saturating_since(t.now),
+        rto - Duration::from_millis(150)
+    );
+    recv!(t, Seg { ack: 5_001, ..ACK });
     assert_eq!(t.tcb.next_deadline(), None);
     advance!(t, 100 s);
     sent_nothing!(t);
@@ -108,6 +116,8 @@ fn what_waited_behind_a_hole_is_no_measurement() {
 #[test]
 fn with_timestamps_a_retransmission_is_a_measurement() {
     let mut t = Setup::with_options().established();
+    // No tail loss probe (RFC 8985).
+    t.tcb.sack = false;
     t.send(&octets(1_000));
     t.sent_one();
     advance!(t, 200 ms);

@@ -98,7 +98,7 @@ fn the_earliest_segment_is_sent_again() {
 fn the_timer_runs_while_something_is_in_flight() {
     let mut t = established();
     assert_eq!(t.tcb.next_deadline(), None);
-    t.send(&octets(3_000));
+    t.send(&octets(6_000));
     assert_eq!(t.tcb.next_deadline(), None, "nothing is sent yet");
     t.sent();
     for ack in [1_001, 2_001] {
@@ -107,7 +107,7 @@ fn the_timer_runs_while_something_is_in_flight() {
         let due = t.tcb.next_deadline().expect("in flight");
         assert_eq!(due, t.now + rto(&t), "restarted");
     }
-    recv!(t, Seg { ack: 3_001, ..ACK });
+    recv!(t, Seg { ack: 6_001, ..ACK });
     assert_eq!(t.tcb.next_deadline(), None);
 }
 

@@ -39,12 +39,12 @@ fn the_first_block_is_that_of_the_latest_segment() {
         "{:?}",
         sent[2]
     );
-    // A duplicate of an old block brings it to the front.
+    // A duplicate of an old block brings it to the front, behind the report of it (RFC 2883).
     recv!(t, hole(6));
     sent!(
         t,
         [Seg {
-            sack: Some(&[(601, 611), (401, 411), (201, 211)]),
+            sack: Some(&[(601, 611), (601, 611), (401, 411), (201, 211)]),
             ..ACK
         }]
     );

@@ -10,6 +10,7 @@ mod wake;
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
@@ -30,6 +31,8 @@ use crate::time::{Clock, Duration, Instant};
 /// How long an adaptive worker looks for work before it sleeps: longer than a segment takes to come
 /// back over a local network, short against a scheduler's slice.
 const SPIN: Duration = Duration::from_micros(50);
+/// What the kernel may add to a sleep to wake several threads at once, in nanoseconds.
+const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1_000);
 /// How often a worker that does not sleep reads its orders.
 const CONTROL_INTERVAL: Duration = Duration::from_millis(1);
 /// The longest sleep: what a lost wakeup of a driver could cost.
@@ -148,6 +151,9 @@ where
                 setup.mailbox.set_phase(Phase::NotPinned);
                 return;
             }
+            // So that a deadline of microseconds, as pacing sets them, is not slept over; without
+            // it a sleep lasts up to 50 us longer.
+            let _ = rustix::thread::set_current_timer_slack(TIMER_SLACK);
             let stack = build(setup.clock.now());
             setup.mailbox.set_phase(Phase::Running);
             Worker::new(setup, stack).run();

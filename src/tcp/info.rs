@@ -175,12 +175,8 @@ impl Tcb {
             ca_state: self.ca_state(),
             cwnd: self.controller.cwnd(),
             ssthresh: (ssthresh != u32::MAX).then_some(ssthresh),
-            pacing_rate: self.controller.pacing_rate(),
-            delivery_rate: self
-                .bulk
-                .as_ref()
-                .and_then(|bulk| bulk.delivery.rate())
-                .map(|(rate, _)| rate),
+            pacing_rate: self.pacing_rate(),
+            delivery_rate: self.delivery_rate().map(|(rate, _)| rate),
             delivered: None,
             delivered_ce: None,
             mss: self.smss,

@@ -140,11 +140,11 @@ impl Tcb {
         (max_rate != UNPACED).then_some(max_rate)
     }
 
-    /// Whether what leaves is spread over the round trip.
-    pub(super) fn is_paced(&self) -> bool {
-        self.bulk
-            .as_ref()
-            .is_some_and(|bulk| bulk.pacing.is_paced())
+    /// Whether what leaves is spread over the round trip: also from now on, if nothing was yet.
+    pub(super) fn is_paced(&self, paces: bool) -> bool {
+        self.bulk.as_ref().is_some_and(|bulk| {
+            bulk.pacing.is_paced() || paces && self.rtt.srtt() >= Some(LEAST_RTT)
+        })
     }
 
     /// When pacing lets go of what it holds back.

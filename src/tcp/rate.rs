@@ -88,7 +88,8 @@ pub(super) struct Delivery {
 impl Delivery {
     /// OnPacketSent(): `octets` leave while `pipe` are in the network.
     pub(super) fn on_sent(&mut self, now: Instant, octets: u32, pipe: u32) -> Departure {
-        if pipe == 0 {
+        // Or it has not measured before.
+        if pipe == 0 || self.delivered_at == Instant::ZERO {
             self.first_sent_at = now;
             self.delivered_at = now;
         }

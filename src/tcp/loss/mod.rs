@@ -209,7 +209,7 @@ impl Tcb {
             rtt: news.rtt,
             min_rtt: self.rtt.min_rtt(),
             srtt: self.rtt.srtt(),
-            paced: self.is_paced(),
+            paced: self.is_paced(cx.core.config.pacing),
             rate: None,
         };
         ack.rate = self.sample_rate(&ack, &news.delivered.newest);

@@ -18,6 +18,7 @@ mod keepalive;
 mod listen;
 mod memory;
 mod options;
+mod pacing;
 mod path;
 mod paws;
 mod persist;

@@ -138,6 +138,9 @@ fn old_segments_do_not_shorten_it() {
             !matches!(verdict, TimeWaitVerdict::Reopen { .. }),
             "{flags:?}: {verdict:?}"
         );
+        if flags.contains(Flags::RST) {
+            assert!(matches!(verdict, TimeWaitVerdict::Drop), "{verdict:?}");
+        }
         assert_eq!(wait.deadline, deadline, "{flags:?}");
     }
 }

@@ -49,10 +49,10 @@ impl Bbr {
     }
 
     /// Section 3.7: a mark is congestion.
-    pub(super) fn handle_mark(&mut self) {
+    pub(super) fn handle_mark(&mut self, now: Instant) {
         self.note_loss();
         if self.is_bw_probe_sample {
-            self.handle_inflight_too_high(self.cycle_stamp, self.inflight_latest, false);
+            self.handle_inflight_too_high(now, self.inflight_latest, false);
         } else if self.state == State::Startup {
             self.exit_startup_for_congestion();
         }

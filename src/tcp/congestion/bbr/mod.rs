@@ -271,7 +271,7 @@ impl Controller for Bbr {
         self.update_control_parameters(&event);
     }
 
-    fn on_congestion(&mut self, _now: Instant, congestion: Congestion, _flight_size: u32) {
+    fn on_congestion(&mut self, now: Instant, congestion: Congestion, _flight_size: u32) {
         match congestion {
             // OnEnterFastRecovery() of section 5.6.4.4.
             Congestion::Loss => {
@@ -279,7 +279,7 @@ impl Controller for Bbr {
                 self.save_state_upon_loss();
                 self.in_recovery = true;
             }
-            Congestion::Ecn => self.handle_mark(),
+            Congestion::Ecn => self.handle_mark(now),
         }
     }
 

@@ -331,7 +331,12 @@ impl End {
     /// Everything went as both applications wanted it.
     #[track_caller]
     pub(super) fn check(&self, peer: &Self) {
-        assert!(matches!(self.stage, Stage::Closed), "{:?}", self.stage);
+        let is_closed = matches!(self.stage, Stage::Closed);
+        assert!(
+            is_closed,
+            "{:?}, where the peer has {:?}",
+            self.stage, peer.finished
+        );
         assert_eq!(self.deadline(), None);
         assert_eq!(self.finished, Some(CloseReason::Finished));
         assert!(

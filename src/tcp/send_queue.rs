@@ -395,6 +395,13 @@ impl SendQueue {
             }
             self.mark_oldest_lost(arena);
         }
+        // RFC 6298 rule 5.4: the earliest segment is sent again, wherever it waited.
+        if let Some(head) = arena.get(self.head as usize)
+            && head.place == Place::Lost
+        {
+            self.to_retransmit.remove(arena, self.head);
+            self.to_retransmit.push_front(arena, self.head);
+        }
         reneged
     }
 

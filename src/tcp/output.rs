@@ -291,10 +291,8 @@ impl SegmentBuilder<'_, '_> {
             len,
         };
         let (flags, ecn) = self.tcb.mark_new_text();
-        let mut transmit = self.text_segment(seq, payload, fin);
-        transmit.header.flags = transmit.header.flags | flags;
-        transmit.ecn = ecn;
-        Some(transmit)
+        let flags = flags | self.text_flags(seq, len, fin);
+        Some(self.transmit_marked(seq, flags, Some(payload), ecn))
     }
 
     /// How many octets of the next segment may go now.
@@ -396,7 +394,12 @@ impl SegmentBuilder<'_, '_> {
     }
 
     pub(super) fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
-        let is_last = seq + u32::from(payload.len) == self.tcb.snd.end;
+        let flags = self.text_flags(seq, payload.len, fin);
+        self.transmit(seq, flags, Some(payload))
+    }
+
+    fn text_flags(&self, seq: Seq, len: u16, fin: bool) -> Flags {
+        let is_last = seq + u32::from(len) == self.tcb.snd.end;
         let mut flags = Flags::ACK;
         if is_last {
             flags = flags | Flags::PSH;
@@ -404,15 +407,25 @@ impl SegmentBuilder<'_, '_> {
         if fin {
             flags = flags | Flags::FIN;
         }
-        self.transmit(seq, flags, Some(payload))
+        flags
     }
 
-    /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
     pub(super) fn transmit(
         &mut self,
         seq: Seq,
         flags: Flags,
         payload: Option<Payload>,
+    ) -> Transmit {
+        self.transmit_marked(seq, flags, payload, NOT_ECT)
+    }
+
+    /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
+    fn transmit_marked(
+        &mut self,
+        seq: Seq,
+        flags: Flags,
+        payload: Option<Payload>,
+        ecn: u8,
     ) -> Transmit {
         let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
         let window = self.window();
@@ -432,7 +445,7 @@ impl SegmentBuilder<'_, '_> {
                 options,
             },
             payload,
-            ecn: NOT_ECT,
+            ecn,
         }
     }
 

@@ -343,10 +343,12 @@ impl SegmentBuilder<'_, '_> {
     /// A FIN that no text can carry.
     fn fin_alone(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
+        if tcb.fin != FinState::Due || tcb.state == State::SynReceived {
+            return None;
+        }
         let text_is_out =
             tcb.send.lost() == 0 && tcb.send.first_unsent(&self.cx.core.segments).is_none();
-        let waits = tcb.fin != FinState::Due || tcb.state == State::SynReceived;
-        if waits || !text_is_out {
+        if !text_is_out {
             return None;
         }
         if self.fin_was_sent() {
@@ -377,9 +379,13 @@ impl SegmentBuilder<'_, '_> {
     /// RFC 5681 section 4.1: after an RTO of silence the window is not proven any more.
     fn restart_after_idle(&mut self) {
         let tcb = &mut *self.tcb;
+        if tcb.flight_size() > 0 {
+            return;
+        }
         let idle = self.cx.now.saturating_since(tcb.sent_at);
-        if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
-            tcb.controller.on_idle(self.cx.now, idle, tcb.rtt.rto());
+        let rto = tcb.rtt.rto();
+        if idle > rto {
+            tcb.controller.on_idle(self.cx.now, idle, rto);
         }
     }
 

@@ -39,7 +39,7 @@ impl Prr {
         self.delivered = self.delivered.saturating_add(ack.delivered);
         let mut sndcnt = if ack.pipe > ssthresh {
             let share = u64::from(self.delivered) * u64::from(ssthresh);
-            let share = share.div_ceil(u64::from(self.recover_fs));
+            let share = share.div_ceil(u64::from(self.recover_fs.max(1)));
             // `ssthresh` is below RecoverFS, or as good as: the share does not exceed a window.
             u32::try_from(share)
                 .unwrap_or(u32::MAX)

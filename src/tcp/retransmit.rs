@@ -46,7 +46,11 @@ impl SegmentBuilder<'_, '_> {
         let segments = &mut self.cx.core.segments;
         let original = tcb.send.first_lost(segments).map(|lost| lost.sent_at);
         let first = tcb.send.first_sent(segments).map(|first| first.sent_at);
-        let original = original.into_iter().chain(first).min().unwrap_or(self.cx.now);
+        let original = original
+            .into_iter()
+            .chain(first)
+            .min()
+            .unwrap_or(self.cx.now);
         tcb.send
             .mark_retransmitted(segments, self.cx.now, departure);
         tcb.on_retransmitted(self.cx.now, original, seq, len);

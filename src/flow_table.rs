@@ -62,6 +62,10 @@ enum Content<T> {
 }
 
 impl<T> FlowTable<T> {
+    /// Octets that a flow takes besides its entry of the hash table.
+    #[cfg(test)]
+    pub(crate) const SLOT: usize = size_of::<Slot<T>>();
+
     /// A table for at most `max` flows. `hash_key` is random and secret.
     ///
     /// # Panics

@@ -70,6 +70,10 @@ const ABSENT: Node = Node {
 };
 
 impl TimerWheel {
+    /// Octets that an index takes.
+    #[cfg(test)]
+    pub(crate) const NODE: usize = size_of::<Node>();
+
     /// An empty wheel.
     pub fn new(now: Instant) -> Self {
         Self {

@@ -29,7 +29,7 @@ pub(super) struct Flow {
     pub(super) starved: bool,
     peer_close_told: bool,
     /// An active open: what its service knows it by.
-    token: Option<u64>,
+    token: Option<Box<u64>>,
     /// That service has yet to hear how it went.
     opening: bool,
     /// It counts as pending in its listener: a Fast Open that is not established.
@@ -40,7 +40,7 @@ impl Flow {
     /// An active open.
     pub(super) fn opened_by(token: u64, tcb: Tcb, link: Link, queue: u8, service: u16) -> Self {
         Self {
-            token: Some(token),
+            token: Some(Box::new(token)),
             opening: true,
             ..Self::new(tcb, link, queue, service)
         }
@@ -145,8 +145,9 @@ impl Conversation<'_> {
         if connection != UNOPENED {
             self.service
                 .on_close(connection, self.flow.tcb.close_reason());
-        } else if let Some(token) = self.flow.token.filter(|_| self.flow.opening) {
-            self.flow.opening = false;
+        } else if let Some(token) = self.flow.token.as_deref().copied()
+            && std::mem::take(&mut self.flow.opening)
+        {
             let error = ConnectError::Failed(self.flow.tcb.close_reason());
             self.service
                 .on_connect_failed(self.key.remote_addr(), token, error);
@@ -271,8 +272,27 @@ impl Conversation<'_> {
                 core: self.core,
             },
             key: self.key,
-            token: self.flow.token,
+            token: self.flow.token.as_deref().copied(),
         };
         call(self.service, &mut socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow_table::FlowTable;
+    use crate::stack::demux::Handle;
+    use crate::timer_wheel::TimerWheel;
+
+    /// Contract 8 of the design.
+    #[test]
+    fn an_idle_connection_takes_no_more_than_512_octets() {
+        // In the arena, and its place in the list of free ones.
+        let flow = size_of::<Option<Flow>>() + size_of::<u32>();
+        // In the table, and its index and control octet in the hash table.
+        let slot = FlowTable::<Handle>::SLOT + size_of::<u32>() + 1;
+        let sum = flow + slot + TimerWheel::NODE;
+        assert!(sum <= 512, "{flow} + {slot} + {}", TimerWheel::NODE);
     }
 }

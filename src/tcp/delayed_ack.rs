@@ -22,7 +22,7 @@ impl Tcb {
             self.acknowledge_quickly();
         }
         let unacknowledged = self.rcv.nxt.since(self.rcv.acked);
-        if filled_gap || self.is_quick(cx.core) || unacknowledged >= 2 * u32::from(self.rmss) {
+        if filled_gap || self.is_quick(cx.core) || unacknowledged >= 2 * u32::from(self.rcv.rmss) {
             self.pending.ack = AckDue::Now;
         } else if self.pending.ack == AckDue::No {
             self.pending.ack = AckDue::Delayed;

@@ -180,7 +180,7 @@ impl Tcb {
             delivered: None,
             delivered_ce: None,
             mss: self.smss,
-            receive_mss: self.rmss,
+            receive_mss: self.rcv.rmss,
             advertised_mss: self.opening.path_mss,
             path_mtu: self.opening.path_mss.saturating_add(headers),
             flight_size: self.flight_size(),

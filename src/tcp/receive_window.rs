@@ -78,7 +78,7 @@ impl Tcb {
     /// ended, and further only by a step that is worth it (RFC 9293 section 3.8.6.2.2).
     pub(super) fn window_edge(&self, cx: &Context<'_>) -> Seq {
         let edge = self.rcv.nxt + self.free_window(cx);
-        let step = (self.window_limit(cx.core) / 2).min(u32::from(self.rmss));
+        let step = (self.window_limit(cx.core) / 2).min(u32::from(self.rcv.rmss));
         if edge.after(self.rcv.edge) && edge.since(self.rcv.edge) >= step {
             edge
         } else {
@@ -114,7 +114,7 @@ impl Tcb {
                 let is_new = echoed.tsecr != 0 && echoed.tsecr != tuning.tsecr;
                 let elapsed = state.tsval(now).wrapping_sub(echoed.tsecr);
                 // A segment that is not full may have waited for its application.
-                if is_new && text >= usize::from(self.rmss) && elapsed < 1 << 24 {
+                if is_new && text >= usize::from(self.rcv.rmss) && elapsed < 1 << 24 {
                     tuning.tsecr = echoed.tsecr;
                     // The clock of timestamps ticks in milliseconds.
                     let sample = Duration::from_millis(u64::from(elapsed.max(1)));
@@ -159,7 +159,7 @@ impl Tcb {
         let copied = consumed.since(tuning.seq);
         if copied > tuning.space {
             let (copied, space) = (u64::from(copied), u64::from(tuning.space.max(1)));
-            let window = 2 * copied + u64::from(SPARE_SEGMENTS * u32::from(self.rmss));
+            let window = 2 * copied + u64::from(SPARE_SEGMENTS * u32::from(self.rcv.rmss));
             // Consumption that has grown by so much will do so again in the next round trip, and
             // the window must be there first.
             let window = window + 2 * window * (copied - space) / space;

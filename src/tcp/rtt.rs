@@ -18,7 +18,8 @@ const MIN_RTT_LIFETIME_MS: u32 = 10_000;
 pub(super) struct RttEstimator {
     srtt_us: u32,
     rttvar_us: u32,
-    rto_us: u32,
+    /// No more than [`MAX_RTO`]; finer than a millisecond is noise.
+    rto_ms: u16,
     /// The least round trip of the last [`MIN_RTT_LIFETIME_MS`], and when it was measured.
     min_rtt_us: u32,
     min_rtt_at_ms: u32,
@@ -33,7 +34,7 @@ impl Default for RttEstimator {
         Self {
             srtt_us: 0,
             rttvar_us: 0,
-            rto_us: INITIAL_RTO.as_micros() as u32,
+            rto_ms: INITIAL_RTO.as_millis() as u16,
             min_rtt_us: 0,
             min_rtt_at_ms: 0,
             backoff: 0,
@@ -61,8 +62,7 @@ impl RttEstimator {
             self.srtt_us = (self.srtt_us - self.srtt_us / 8 + r / 8).max(1);
         }
         let rto = self.srtt_us + (4 * self.rttvar_us).max(RTO_MARGIN.as_micros() as u32);
-        // Finer than a millisecond is noise.
-        self.rto_us = (rto - rto % 1_000).min(MAX_RTO.as_micros() as u32);
+        self.rto_ms = (rto / 1_000).min(MAX_RTO.as_millis() as u32) as u16;
         self.backoff = 0;
         self.expirations = 0;
     }
@@ -88,7 +88,7 @@ impl RttEstimator {
     /// Rule 5.7: the SYN was retransmitted, so data starts with an RTO of three seconds.
     pub(super) fn on_handshake_retransmitted(&mut self) {
         if self.srtt_us == 0 {
-            self.rto_us = 3_000_000;
+            self.rto_ms = 3_000;
         }
         self.backoff = 0;
         self.expirations = 0;
@@ -106,8 +106,8 @@ impl RttEstimator {
     }
 
     fn rto_doubled(&self, times: u8) -> Duration {
-        let rto = u64::from(self.rto_us) << times.min(16);
-        Duration::from_micros(rto.min(MAX_RTO.as_micros()))
+        let rto = u64::from(self.rto_ms) << times.min(16);
+        Duration::from_millis(rto.min(MAX_RTO.as_millis()))
     }
 
     /// How often the timer has expired in a row, without an acknowledgment of anything new.

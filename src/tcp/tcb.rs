@@ -71,10 +71,24 @@ pub(super) struct ReceiveVariables {
     pub(super) acked: Seq,
     /// IRS.
     pub(super) irs: Seq,
-    /// The peer's FIN, wherever it is in the sequence space.
-    pub(super) fin: Option<Seq>,
+    fin: Seq,
+    has_fin: bool,
     /// Rcv.Wind.Shift.
     pub(super) shift: u8,
+    /// The largest text received, an estimate of the peer's SMSS (RFC 5681 section 4.2's RMSS).
+    pub(super) rmss: u16,
+}
+
+impl ReceiveVariables {
+    /// The peer's FIN, wherever it is in the sequence space.
+    pub(super) fn fin(&self) -> Option<Seq> {
+        self.has_fin.then_some(self.fin)
+    }
+
+    pub(super) fn set_fin(&mut self, fin: Option<Seq>) {
+        self.has_fin = fin.is_some();
+        self.fin = fin.unwrap_or_default();
+    }
 }
 
 /// Timestamps in use (RFC 7323).
@@ -185,19 +199,26 @@ pub struct Tcb {
     pub(super) closed: bool,
     /// SMSS less the options of every segment: octets of text in a full segment.
     pub(super) smss: u16,
-    /// The largest text received, an estimate of the peer's SMSS (RFC 5681 section 4.2's RMSS).
-    pub(super) rmss: u16,
+    /// The largest segment that was acknowledged, options included (RFC 5927 section 7.2's
+    /// maxsizeacked).
+    pub(super) largest_acked: u16,
     pub(super) send: SendQueue,
     pub(super) receive: Option<QueueId>,
     /// The largest window that we advertise now.
     pub(super) rcv_limit: u32,
     pub(super) timestamps: Option<TimestampState>,
+    /// `None` is the core's default.
+    pub(super) options: Option<OptionsId>,
     pub(super) timers: Timers,
     pub(super) rtt: RttEstimator,
+    /// Segments sent again.
+    pub(super) retransmits: u32,
     pub(super) recovery: Recovery,
     pub(super) controller: AnyController,
     /// Made when a window is first filled.
     pub(super) bulk: Option<Box<Bulk>>,
+    /// What is known of a path that carries less than the interface.
+    pub(super) path: Option<Box<Path>>,
     /// When text was last sent, for the restart after idle.
     pub(super) sent_at: Instant,
     /// When it last sent a challenge ACK, in milliseconds.
@@ -206,8 +227,6 @@ pub struct Tcb {
     pub(super) causes: Option<CausesId>,
     /// It may have text on or behind its SYN: Fast Open.
     pub(super) early: Option<EarlyId>,
-    /// `None` is the core's default.
-    pub(super) options: Option<OptionsId>,
     pub(super) tuning: Option<TuningId>,
     /// Since when something waits for its acknowledgment, or when something was last acknowledged,
     /// in milliseconds.
@@ -230,13 +249,7 @@ pub struct Tcb {
     pub(super) reason: CloseReason,
     /// An ICMP error has come since something was last acknowledged.
     pub(super) soft_error: bool,
-    /// The largest segment that was acknowledged, options included (RFC 5927 section 7.2's
-    /// maxsizeacked).
-    pub(super) largest_acked: u16,
     pub(super) ecn: Ecn,
-    /// What is known of a path that carries less than the interface.
-    pub(super) path: Option<Box<Path>>,
-    pub(super) retransmits: u32,
     pub(super) statistics: Statistics,
     pub(super) opening: Opening,
 }
@@ -266,6 +279,7 @@ impl Tcb {
             },
             rcv: ReceiveVariables {
                 shift: options.window_shift(),
+                rmss: smss,
                 ..Default::default()
             },
             state: State::Closed,
@@ -287,21 +301,23 @@ impl Tcb {
             wants_send: false,
             closed: false,
             smss,
-            rmss: smss,
+            largest_acked: 0,
             receive: None,
             rcv_limit: options.initial_window(),
             send: SendQueue::default(),
             timestamps: None,
+            options: Some(options_id),
             timers: Timers::default(),
             rtt: RttEstimator::default(),
+            retransmits: 0,
             recovery: Recovery::new(iss),
             controller: AnyController::new(options.congestion, smss, iss.0),
             bulk: None,
+            path: None,
             sent_at: Instant::ZERO,
             challenged_at: millis(cx.now).wrapping_sub(1 << 31),
             causes: None,
             early: None,
-            options: Some(options_id),
             tuning: None,
             waiting_since: millis(cx.now),
             heard_at: millis(cx.now),
@@ -313,11 +329,8 @@ impl Tcb {
             unanswered_probes: 0,
             passive: false,
             soft_error: false,
-            largest_acked: 0,
             ecn: Ecn::default(),
-            path: None,
             reason: CloseReason::Finished,
-            retransmits: 0,
             statistics: Statistics::default(),
             opening,
         }
@@ -341,7 +354,7 @@ impl Tcb {
 
     /// Whether the peer has no more to send and all that it sent is in order.
     pub fn is_peer_closed(&self) -> bool {
-        self.rcv.fin.is_some_and(|fin| self.rcv.nxt.after(fin))
+        self.rcv.fin().is_some_and(|fin| self.rcv.nxt.after(fin))
     }
 
     /// Whether a retransmission waits for a buffer that the kernel is still reading.
@@ -466,7 +479,7 @@ impl Tcb {
             None => (self.snd.shift, self.rcv.shift) = (0, 0),
         }
         self.set_peer_mss(peer_mss);
-        self.rmss = self.smss.min(DEFAULT_MSS_IPV4);
+        self.rcv.rmss = self.smss.min(DEFAULT_MSS_IPV4);
     }
 
     /// Another congestion control goes on with the window of the one before.

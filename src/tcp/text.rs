@@ -25,7 +25,7 @@ impl Tcb {
         self.report_old_part(cx, seq, text.len());
         let (seq, text, fin) = self.trim(seq, text, flags.contains(Flags::FIN));
         if fin {
-            self.rcv.fin = Some(seq + text.len() as u32);
+            self.rcv.set_fin(Some(seq + text.len() as u32));
         }
         if self.closed && !text.is_empty() {
             self.abort_on_data(cx);
@@ -88,7 +88,7 @@ impl Tcb {
         self.advance_nxt(start + stored as u32);
         // What is longer than the path allows is several segments in one frame.
         let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        self.rmss = self.rmss.max(len.min(self.opening.path_mss));
+        self.rcv.rmss = self.rcv.rmss.max(len.min(self.opening.path_mss));
         let filled_gap = self.absorb_stored(cx);
         self.drop_empty_receive_queue(cx.core);
         self.schedule_ack(cx, filled_gap);
@@ -162,11 +162,11 @@ impl Tcb {
 
     /// Eighth check: the FIN counts when all text before it has arrived.
     fn handle_fin(&mut self, cx: &mut Context<'_>) {
-        if self.state.may_receive() && self.rcv.fin.is_some_and(|fin| fin.before(self.rcv.nxt)) {
+        if self.state.may_receive() && self.rcv.fin().is_some_and(|fin| fin.before(self.rcv.nxt)) {
             // Text has come where the FIN was said to be: it was none.
-            self.rcv.fin = None;
+            self.rcv.set_fin(None);
         }
-        if self.rcv.fin != Some(self.rcv.nxt) || !self.state.may_receive() {
+        if self.rcv.fin() != Some(self.rcv.nxt) || !self.state.may_receive() {
             return;
         }
         self.advance_nxt(self.rcv.nxt + 1);

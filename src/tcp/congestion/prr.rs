@@ -1,5 +1,4 @@
-//! Proportional rate reduction (RFC 6937, with the heuristics of its successor,
-//! draft-ietf-tcpm-prr-rfc6937bis): during recovery what is sent follows what is delivered, so that
+//! Proportional rate reduction (RFC 6937, with the heuristics of its successor, RFC 9937): during recovery what is sent follows what is delivered, so that
 //! the flight shrinks to `ssthresh` over one round trip, with neither a pause nor a burst.
 
 use super::Ack;

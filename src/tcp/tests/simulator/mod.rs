@@ -299,7 +299,6 @@ fn all_streams_arrive_whole_and_nothing_is_left() {
         "black_holes",
         "dsack_undos",
         "eifel_undos",
-        "frto_undos",
         "loss_probes",
         "loss_probe_recoveries",
         "sack_reordering",

@@ -2,6 +2,8 @@
 //! panics, and what must hold always holds.
 
 use super::*;
+use crate::tcp::congestion::Algorithm;
+use crate::tcp::timers::Timer;
 use crate::wire::tcp::FastOpen;
 
 const SEEDS: u64 = 400;
@@ -292,4 +294,91 @@ fn nothing_from_the_network_breaks_what_is_half_open_or_waits() {
         }
     }
     assert!(opened > 100 || std::env::var("CORELANE_SEED").is_ok());
+}
+
+/// Acknowledgments, blocks, echoes and marks without any sense: whatever the peer says, the books stay
+/// right, the window in bounds, and what is out has a timer.
+#[test]
+fn a_peer_that_says_anything_breaks_nothing() {
+    for seed in seeds(400) {
+        let _replay = Replay {
+            seed,
+            of: "hostile",
+        };
+        let chance = &mut Chance::new(seed);
+        let mut setup = Setup::with_options();
+        setup.config.options.congestion = Algorithm::ALL[chance.below(3) as usize];
+        setup.config.pacing = chance.percent(50);
+        setup.config.sack = chance.percent(80);
+        setup.config.ecn = EcnMode::Passive;
+        setup.config.retransmissions = 200;
+        setup.config.timestamps = chance.percent(50);
+        setup.syn.mss = Some(100 + chance.below(1_300) as u16);
+        if chance.percent(50) {
+            setup.syn_flags = Flags::ECE | Flags::CWR;
+        }
+        let mut t = setup.established();
+        let text = octets(30_000);
+        for _ in 0..200 {
+            say_anything(&mut t, chance, &text);
+            t.poll();
+            let answers = t.outbox.drain(..).count();
+            assert!(answers <= 500, "{answers}");
+            assert!(t.tcb.pipe() <= t.flight());
+            assert!((1..1 << 30).contains(&t.tcb.controller.cwnd()));
+            assert!(t.flight() == 0 || t.tcb.timers.is_set(Timer::Retransmission));
+        }
+    }
+}
+
+fn say_anything(t: &mut Host, chance: &mut Chance, text: &[u8]) {
+    let una = t.tcb.snd.una.since(t.tcb.snd.iss);
+    let flight = t.flight();
+    if chance.percent(30) {
+        let len = chance.below(20_000) as usize;
+        t.with(|tcb, cx| tcb.send(cx, &text[..len]));
+        t.poll();
+    }
+    if chance.percent(40) {
+        t.advance(Duration::from_micros(1 << chance.below(20)));
+    }
+    let any = |chance: &mut Chance| {
+        let offset = chance.below(u64::from(flight) + 4_000) as u32;
+        (una + offset).saturating_sub(2_000)
+    };
+    let sack: Vec<_> = (0..chance.below(4))
+        .map(|_| {
+            let (one, other) = (any(chance), any(chance));
+            if chance.percent(50) {
+                (one, one + 100 * chance.below(30) as u32)
+            } else {
+                (one, other)
+            }
+        })
+        .collect();
+    let acked = match chance.below(4) {
+        0 => chance.below(u64::from(flight) + 1) as u32,
+        1 => flight.min(1),
+        _ => 0,
+    };
+    let tsecr = match chance.below(3) {
+        0 => chance.next() as u32,
+        1 => t.tsecr.wrapping_sub(chance.below(2_000) as u32),
+        _ => t.tsecr,
+    };
+    recv!(
+        t,
+        Seg {
+            ack: una + acked,
+            flags: if chance.percent(10) {
+                Flags::ACK | Flags::ECE
+            } else {
+                Flags::ACK
+            },
+            timestamps: t.tcb.timestamps.map(|_| (t.tsval, tsecr)),
+            window: chance.percent(20).then(|| chance.below(1_000) as u16),
+            sack: Some(&sack),
+            ..ACK
+        }
+    );
 }

@@ -162,31 +162,30 @@ impl Tcb {
             }
         }
         let full = self.smss.min(capacity);
-        (usize::from(self.send.segments()) < self.send_limit(cx, full)).then(|| TailRoom {
+        self.may_hold_another(cx, full).then(|| TailRoom {
             octets: usize::from(self.begin_segment(cx).min(capacity)),
             joins_tail: false,
         })
     }
 
-    /// Buffers that the connection may hold. What counts is buffers and not octets: one octet can
-    /// pin a frame.
-    fn send_limit(&self, cx: &Context<'_>, full: u16) -> usize {
-        let options = self.options(cx.core);
-        let octets = match options.send_buffer {
-            // What is in flight, and as much to follow it, as Linux has it.
-            BufferLimit::Auto(most) => most.min(self.controller.cwnd().saturating_mul(2)),
-            BufferLimit::Fixed(octets) => octets,
+    /// Whether the connection may hold one more buffer, of which a full one has `full` octets. What
+    /// counts is buffers and not octets: one octet can pin a frame.
+    fn may_hold_another(&self, cx: &Context<'_>, full: u16) -> bool {
+        let (octets, least) = match self.options(cx.core).send_buffer {
+            // What is in flight, and as much to follow it, as Linux has it. Small text must not wait
+            // for acknowledgments of what fits into one segment.
+            BufferLimit::Auto(most) => (
+                most.min(self.controller.cwnd().saturating_mul(2)),
+                LEAST_SEND_BUFFERS,
+            ),
+            BufferLimit::Fixed(octets) => (octets, 1),
         };
-        let limit = (octets / u32::from(full.max(1))) as usize;
-        let limit = match options.send_buffer {
-            // Small text must not wait for acknowledgments of what fits into one segment.
-            BufferLimit::Auto(_) => limit.max(LEAST_SEND_BUFFERS),
-            BufferLimit::Fixed(_) => limit.max(1),
-        };
+        let held = usize::from(self.send.segments());
+        let fits = (held as u64 + 1) * u64::from(full.max(1)) <= u64::from(octets);
         // No connection may hold more than a quarter of what is left, so that the last frames are
         // shared by all.
         let share = 2 + cx.buffers.available() / 4;
-        limit.min(share).min(MOST_SEND_BUFFERS)
+        (fits || held < least) && held < share.min(MOST_SEND_BUFFERS)
     }
 
     /// Whether as much as the application wants is written and not sent.

@@ -126,11 +126,11 @@ impl Tcb {
         self.transition(Event::SynAck);
         self.pending.ack = AckDue::Now;
         self.establish(cx, header);
-        let mut arrival = Arrival::of(Events::OPENED);
-        self.handle_ack_of_early_text(cx, header, &mut arrival.events);
+        let mut events = Events::OPENED;
+        self.handle_ack_of_early_text(cx, header, &mut events);
         let after_syn = Seq(header.seq) + 1;
-        self.handle_text_part(cx, after_syn, segment.payload, header.flags, &mut arrival);
-        arrival
+        let text = self.handle_text_part(cx, after_syn, segment.payload, header.flags, &mut events);
+        Arrival { events, text }
     }
 
     /// RFC 9293 section 3.10.7.4, in its order, with RFC 7323's and RFC 5961's changes.
@@ -159,25 +159,25 @@ impl Tcb {
         if !header.flags.contains(Flags::ACK) {
             return Arrival::default();
         }
-        let mut arrival = Arrival::default();
+        let mut events = Events::NONE;
         if self.state == State::SynReceived {
             if !self.acknowledges_our_syn(cx, header) {
                 return Arrival::of(Events::RESET_SENDER);
             }
-            arrival.events |= Events::OPENED;
+            events |= Events::OPENED;
         }
-        if !self.handle_ack(cx, segment, &mut arrival.events) {
-            return arrival;
+        if !self.handle_ack(cx, segment, &mut events) {
+            return Arrival::of(events);
         }
-        arrival.events |= Events::ACCEPTED;
+        events |= Events::ACCEPTED;
         // Only now: one forged TSval would have PAWS drop all that the peer sends.
         self.remember_timestamp(cx, header, seq);
         self.heard_at = millis(cx.now);
         self.restart_keepalive(cx.core, cx.now);
         self.unanswered_probes = 0;
         self.measure_receive_rtt(cx.core, cx.now, header, segment.payload.len());
-        self.handle_text_part(cx, seq, segment.payload, header.flags, &mut arrival);
-        arrival
+        let text = self.handle_text_part(cx, seq, segment.payload, header.flags, &mut events);
+        Arrival { events, text }
     }
 
     /// The last segment of a simultaneous open (RFC 9293 section 3.5; RFC 1122 section
@@ -204,10 +204,10 @@ impl Tcb {
             return Arrival::of(Events::RESET_SENDER);
         }
         self.pending.ack = AckDue::Now;
-        let mut arrival = Arrival::of(Events::OPENED | Events::ACCEPTED);
+        let mut events = Events::OPENED | Events::ACCEPTED;
         let (text, flags) = (segment.payload, segment.header.flags);
-        self.handle_text_part(cx, self.rcv.irs + 1, text, flags, &mut arrival);
-        arrival
+        let text = self.handle_text_part(cx, self.rcv.irs + 1, text, flags, &mut events);
+        Arrival { events, text }
     }
 
     /// The peer's SYN, on a connection that is in SYN-SENT.

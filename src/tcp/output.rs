@@ -291,10 +291,8 @@ impl SegmentBuilder<'_, '_> {
             len,
         };
         let (flags, ecn) = self.tcb.mark_new_text();
-        let mut transmit = self.text_segment(seq, payload, fin);
-        transmit.header.flags = transmit.header.flags | flags;
-        transmit.ecn = ecn;
-        Some(transmit)
+        let flags = flags | self.text_flags(seq, len, fin);
+        Some(self.transmit_marked(seq, flags, Some(payload), ecn))
     }
 
     /// How many octets of the next segment may go now.
@@ -345,10 +343,12 @@ impl SegmentBuilder<'_, '_> {
     /// A FIN that no text can carry.
     fn fin_alone(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
+        if tcb.fin != FinState::Due || tcb.state == State::SynReceived {
+            return None;
+        }
         let text_is_out =
             tcb.send.lost() == 0 && tcb.send.first_unsent(&self.cx.core.segments).is_none();
-        let waits = tcb.fin != FinState::Due || tcb.state == State::SynReceived;
-        if waits || !text_is_out {
+        if !text_is_out {
             return None;
         }
         if self.fin_was_sent() {
@@ -379,9 +379,13 @@ impl SegmentBuilder<'_, '_> {
     /// RFC 5681 section 4.1: after an RTO of silence the window is not proven any more.
     fn restart_after_idle(&mut self) {
         let tcb = &mut *self.tcb;
+        if tcb.flight_size() > 0 {
+            return;
+        }
         let idle = self.cx.now.saturating_since(tcb.sent_at);
-        if tcb.flight_size() == 0 && idle > tcb.rtt.rto() {
-            tcb.controller.on_idle(self.cx.now, idle, tcb.rtt.rto());
+        let rto = tcb.rtt.rto();
+        if idle > rto {
+            tcb.controller.on_idle(self.cx.now, idle, rto);
         }
     }
 
@@ -396,7 +400,12 @@ impl SegmentBuilder<'_, '_> {
     }
 
     pub(super) fn text_segment(&mut self, seq: Seq, payload: Payload, fin: bool) -> Transmit {
-        let is_last = seq + u32::from(payload.len) == self.tcb.snd.end;
+        let flags = self.text_flags(seq, payload.len, fin);
+        self.transmit(seq, flags, Some(payload))
+    }
+
+    fn text_flags(&self, seq: Seq, len: u16, fin: bool) -> Flags {
+        let is_last = seq + u32::from(len) == self.tcb.snd.end;
         let mut flags = Flags::ACK;
         if is_last {
             flags = flags | Flags::PSH;
@@ -404,15 +413,25 @@ impl SegmentBuilder<'_, '_> {
         if fin {
             flags = flags | Flags::FIN;
         }
-        self.transmit(seq, flags, Some(payload))
+        flags
     }
 
-    /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
     pub(super) fn transmit(
         &mut self,
         seq: Seq,
         flags: Flags,
         payload: Option<Payload>,
+    ) -> Transmit {
+        self.transmit_marked(seq, flags, payload, NOT_ECT)
+    }
+
+    /// Every segment but SYN and SYN-ACK goes through here: it acknowledges and advertises.
+    fn transmit_marked(
+        &mut self,
+        seq: Seq,
+        flags: Flags,
+        payload: Option<Payload>,
+        ecn: u8,
     ) -> Transmit {
         let options = self.options(payload.map_or(0, |payload| usize::from(payload.len)));
         let window = self.window();
@@ -432,7 +451,7 @@ impl SegmentBuilder<'_, '_> {
                 options,
             },
             payload,
-            ecn: NOT_ECT,
+            ecn,
         }
     }
 

@@ -187,9 +187,11 @@ impl Tcb {
 
     /// There is nothing to send; if there is room for it, the application sets the pace.
     pub(super) fn note_app_limited(&mut self) {
+        if self.bulk.is_none() || self.send.lost() > 0 {
+            return;
+        }
         let pipe = self.pipe();
-        if self.send.lost() == 0
-            && pipe < self.controller.cwnd()
+        if pipe < self.controller.cwnd()
             && let Some(bulk) = &mut self.bulk
         {
             bulk.delivery.mark_app_limited(pipe);

@@ -9,17 +9,17 @@ use super::tcb::{AckDue, CloseReason, Tcb};
 use crate::wire::tcp::Flags;
 
 impl Tcb {
-    /// Trims text to the window. What is in order goes into `arrival`; what is not is stored.
+    /// Trims text to the window. Returns what is in order; what is not is stored.
     pub(super) fn handle_text_part<'a>(
         &mut self,
         cx: &mut Context<'_>,
         seq: Seq,
         text: &'a [u8],
         flags: Flags,
-        arrival: &mut Arrival<'a>,
-    ) {
+        events: &mut Events,
+    ) -> &'a [u8] {
         if !self.state.may_receive() {
-            return;
+            return &[];
         }
         let had_text = !text.is_empty();
         self.report_old_part(cx, seq, text.len());
@@ -29,8 +29,8 @@ impl Tcb {
         }
         if self.closed && !text.is_empty() {
             self.abort_on_data(cx);
-            arrival.events |= Events::CLOSED;
-            return;
+            *events |= Events::CLOSED;
+            return &[];
         }
         if text.is_empty() {
             // A probe of a closed window wants an answer (RFC 9293 section 3.8.6.1), and so does a
@@ -40,10 +40,12 @@ impl Tcb {
             }
             self.handle_fin(cx);
         } else if seq == self.rcv.nxt {
-            arrival.text = text;
+            self.report_stored_part(cx, seq, text.len());
+            return text;
         } else {
             self.store_out_of_order(cx, seq, text);
         }
+        &[]
     }
 
     /// Text on a SYN with a right Fast Open cookie (RFC 7413 section 4.2.2): as much as the window

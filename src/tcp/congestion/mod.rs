@@ -167,6 +167,37 @@ pub(super) enum AnyController {
     Bbr(Box<Bbr>),
 }
 
+macro_rules! of_each {
+    ($controller:expr, $it:ident => $call:expr) => {
+        match $controller {
+            Self::Reno($it) => $call,
+            Self::Cubic($it) => $call,
+            Self::Bbr($it) => $call,
+        }
+    };
+}
+
+/// What is called for every segment, without a look at a table; the rest goes through [`Deref`].
+///
+/// [`Deref`]: std::ops::Deref
+impl AnyController {
+    pub(super) fn cwnd(&self) -> u32 {
+        of_each!(self, it => it.cwnd())
+    }
+
+    pub(super) fn needs_rate(&self) -> bool {
+        of_each!(self, it => it.needs_rate())
+    }
+
+    pub(super) fn on_sent(&mut self, now: Instant, octets: u32, pipe: u32) {
+        of_each!(self, it => it.on_sent(now, octets, pipe));
+    }
+
+    pub(super) fn on_ack(&mut self, ack: &Ack) {
+        of_each!(self, it => it.on_ack(ack));
+    }
+}
+
 impl AnyController {
     /// A controller at its initial window; `seed` is for what must differ between flows.
     pub(super) fn new(algorithm: Algorithm, smss: u16, seed: u32) -> Self {

@@ -59,7 +59,7 @@ fn route(is_ipv4: bool) -> Route {
             remote_port: 40_000,
         },
         hop_limit: 64,
-        ecn: 0,
+        traffic_class: 0,
         identification: 0,
     }
 }

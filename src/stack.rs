@@ -129,8 +129,8 @@ pub struct Counters {
     pub queues: Vec<(u32, RingCounters)>,
 }
 
-/// A [`Service`] that a stack hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A [`Service`] that a stack hosts; by default the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceId(u16);
 
 impl ServiceId {

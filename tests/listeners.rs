@@ -1,10 +1,11 @@
 //! Passive opens of one stack beside each other (RFC 9293 section 3.9.1.1), frame by frame.
 
+use std::num::NonZeroU8;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use corelane::ring::sim::{SimConfig, SimDevice};
 use corelane::stack::{Queue, Service, Socket, Stack, StackConfig};
-use corelane::tcp::Config;
+use corelane::tcp::{Config, SocketOptions};
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
@@ -36,6 +37,8 @@ impl Service for Named {
 
 struct Server {
     now: Instant,
+    /// The Differentiated Services octet and the TTL of what came last.
+    said: (u8, u8),
     stack: Stack<SimDevice>,
     opened: Receiver<&'static str>,
 }
@@ -62,11 +65,27 @@ impl Server {
         stack.listen(&[ONE], 7, Named("one", sender.clone()));
         stack.listen(&[OTHER], 7, Named("other", sender.clone()));
         stack.listen(&[ONE, OTHER], 8, Named("both", sender));
-        Self { now, stack, opened }
+        Self {
+            now,
+            said: (0, 0),
+            stack,
+            opened,
+        }
     }
 
     /// A segment of the peer's `from` to `to`; what comes back.
     fn exchange(&mut self, from: u16, to: (Address, u16), header: &Header) -> Option<Header> {
+        self.exchange_text(from, to, header, &[])
+    }
+
+    /// The same of a segment with text.
+    fn exchange_text(
+        &mut self,
+        from: u16,
+        to: (Address, u16),
+        header: &Header,
+        text: &[u8],
+    ) -> Option<Header> {
         let route = Route {
             link: Link {
                 local: PEER_MAC,
@@ -80,11 +99,13 @@ impl Server {
                 remote_port: to.1,
             },
             hop_limit: 64,
-            ecn: 0,
+            traffic_class: 0,
             identification: 0,
         };
         let mut frame = vec![0; MAX_HEADERS];
-        let len = segment_headers(&mut frame, &route, header, (0, Sum::default()));
+        let payload = (text.len(), Sum::of(text));
+        let len = segment_headers(&mut frame, &route, header, payload);
+        frame.extend(text);
         let io = |stack: &mut Stack<SimDevice>, frame: &[u8]| {
             let device = &mut stack.queues_mut().next().unwrap().io;
             assert!(device.receive(frame));
@@ -94,8 +115,11 @@ impl Server {
         self.stack.turn(self.now);
         let mut answer = None;
         let device = &mut self.stack.queues_mut().next().unwrap().io;
+        let said = &mut self.said;
         device.take_sent(|frame| match parse(frame, ChecksumPolicy::Full) {
             Ok(Packet::Tcp { key, segment, .. }) => {
+                // Behind Ethernet.
+                *said = (frame[14 + 1], frame[14 + 8]);
                 assert_eq!((key.remote, key.remote_port), to, "it answers itself");
                 assert!(answer.replace(segment.header).is_none(), "one answer");
             }
@@ -159,4 +183,59 @@ fn a_passive_open_disturbs_nobody() {
     let answer = server.exchange(1_000, (NEITHER, 7), &syn).expect("one");
     assert_eq!(answer.flags, SYN_ACK);
     assert_eq!(opened.try_iter().count(), 0, "it is only half open");
+}
+
+/// Says what its peer asks for in one octet, with that octet in its own IP headers.
+struct Marked;
+
+impl Service for Marked {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        socket.update_options(|options| options.traffic_class = data[0]);
+        socket.send(data);
+        data.len()
+    }
+}
+
+/// MUST-48 and MUST-49: what the application has asked for is in every IP header, from the SYN-ACK
+/// on; and may be changed later.
+#[test]
+fn ip_headers_say_what_the_options_say() {
+    let mut server = Server::new();
+    let options = SocketOptions {
+        traffic_class: 0xb8,
+        hop_limit: NonZeroU8::new(3).unwrap(),
+        ..SocketOptions::default()
+    };
+    server.stack.listen_with(&[ONE], 9, options, Marked);
+    let syn = Header {
+        seq: 99,
+        flags: Flags::SYN,
+        window: 1_000,
+        ..Header::default()
+    };
+    let syn_ack = server.exchange(1_000, (ONE, 9), &syn).expect("an answer");
+    assert_eq!((syn_ack.flags, server.said), (SYN_ACK, (0xb8, 3)));
+    let ack = Header {
+        seq: 100,
+        ack: syn_ack.seq.wrapping_add(1),
+        flags: Flags::ACK,
+        ..syn.clone()
+    };
+    assert_eq!(server.exchange(1_000, (ONE, 9), &ack), None);
+    // An acknowledgment with text. ECN's bits are not the application's.
+    let answer = server.exchange_text(1_000, (ONE, 9), &ack, &[0x2b]);
+    assert!(answer.is_some());
+    assert_eq!(server.said, (0x28, 3));
+    // One without.
+    let old = Header { seq: 99, ..ack };
+    assert!(server.exchange_text(1_000, (ONE, 9), &old, &[0]).is_some());
+    assert_eq!(server.said, (0x28, 3));
+    // Of nobody.
+    let reset = server.exchange(1_000, (ONE, 10), &syn).expect("a reset");
+    assert!(reset.flags.contains(Flags::RST));
+    assert_eq!(server.said, (0, 64));
 }

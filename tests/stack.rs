@@ -5,7 +5,10 @@ use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
 use corelane::stack::{Queue, Service, ServiceId, Socket, Stack, StackConfig};
 use corelane::tcp::{CloseReason, Config, State};
 use corelane::time::{Duration, Instant};
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+use corelane::wire::checksum::Sum;
+use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
+use corelane::wire::tcp::{Flags, Header};
+use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
 
 const SERVER: Address = Address::from_ipv4([198, 18, 0, 1]);
 const CLIENT: Address = Address::from_ipv4([198, 18, 0, 2]);
@@ -702,6 +705,55 @@ fn one_time_wait_does_not_keep_the_others() {
     world.now += Duration::from_secs(50);
     world.client.turn(world.now);
     assert_eq!(waiting(&world), 0);
+}
+
+/// A SYN that nobody would take does not end the TIME-WAIT that it meets: an active open of ours has
+/// no listener.
+#[test]
+fn a_syn_that_nobody_takes_leaves_a_time_wait() {
+    let mut world = World::new(Impairment::default(), 1, 1_000);
+    world.connect(1_000);
+    let mut fin = Vec::new();
+    world.turns(100, |frame| {
+        // Behind Ethernet and IPv4.
+        if frame[14 + 20 + 13] & 1 != 0 {
+            fin = frame.to_vec();
+        }
+    });
+    let Ok(Packet::Tcp {
+        link, key, segment, ..
+    }) = parse(&fin, ChecksumPolicy::FullOrPartial)
+    else {
+        panic!("no FIN");
+    };
+    let route = Route {
+        link: Link {
+            local: link.remote,
+            remote: link.local,
+            vlan: link.vlan,
+        },
+        key: key.reversed(),
+        hop_limit: 64,
+        traffic_class: 0,
+        identification: 0,
+    };
+    let syn = Header {
+        seq: segment.header.seq.wrapping_add(1_000_000),
+        flags: Flags::SYN,
+        ..Header::default()
+    };
+    let mut frame = vec![0; MAX_HEADERS];
+    let len = segment_headers(&mut frame, &route, &syn, (0, Sum::default()));
+    let recycled = count(&world.client, "time_wait_recycled");
+    assert!(io(&mut world.client).receive(&frame[MAX_HEADERS - len..]));
+    world.client.turn(world.now);
+    assert_eq!(world.client.connections(world.now).len(), 1);
+    assert_eq!(count(&world.client, "time_wait_recycled"), recycled);
+    let mut answer = Flags(0);
+    io(&mut world.client).take_sent(|frame| {
+        answer = Flags(frame[14 + 20 + 13]);
+    });
+    assert_eq!(answer, Flags::ACK);
 }
 
 #[test]

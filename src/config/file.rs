@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{ConfigError, Settings};
+use crate::tcp::EcnMode;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
 
@@ -51,8 +52,22 @@ pub(super) fn algorithm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Alg
     name.parse().map(Some).map_err(de::Error::custom)
 }
 
+pub(super) fn ecn<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EcnMode>, D::Error> {
+    let name = Cow::<'_, str>::deserialize(from)?;
+    match &*name {
+        "off" => Ok(Some(EcnMode::Off)),
+        "passive" => Ok(Some(EcnMode::Passive)),
+        "on" => Ok(Some(EcnMode::On)),
+        _ => Err(de::Error::custom(format_args!(
+            "there is no ECN \"{name}\"; there are: off, passive, on"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU8;
+
     use super::super::{Config, Mode};
     use super::*;
     use crate::tcp::{BufferLimit, Keepalive, Linger, SocketOptions};
@@ -142,6 +157,8 @@ mod tests {
             synack-retries = 2
             syn-backlog = 100
             challenge-ack-limit = 7
+            ecn = "on"
+            mtu-probing = false
             sack = false
             timestamps = false
             window-scaling = false
@@ -154,6 +171,8 @@ mod tests {
             send-buffer = 65536
             max-segment = 1000
             fin-timeout = "5s"
+            max-pacing-rate = "1 MiB"
+            traffic-class = 0x48
             [service."http:80"]
             keepalive = true
             nodelay = false
@@ -162,6 +181,8 @@ mod tests {
             receive-buffer = "64 KiB"
             notsent-lowat = 16384
             window-clamp = 8192
+            traffic-class = 0xb8
+            hop-limit = 1
         "#;
         let config = Config::try_from(parse(text).unwrap()).unwrap();
         let tcp = &config.tcp;
@@ -179,6 +200,7 @@ mod tests {
         );
         assert_eq!((tcp.syn_queue, tcp.challenge_acks_per_second), (100, 7));
         assert!(!tcp.sack && !tcp.timestamps && !tcp.window_scale);
+        assert!(tcp.ecn == EcnMode::On && !tcp.mtu_probing);
         let general = SocketOptions {
             nodelay: true,
             user_timeout: Some(Duration::from_millis(1_500)),
@@ -187,6 +209,8 @@ mod tests {
             send_buffer: BufferLimit::Fixed(65_536),
             max_segment: Some(1_000),
             fin_wait_2: Duration::from_secs(5),
+            max_pacing_rate: Some(1 << 20),
+            traffic_class: 0x48,
             ..SocketOptions::default()
         };
         assert_eq!(tcp.options, general);
@@ -202,6 +226,8 @@ mod tests {
             receive_buffer: BufferLimit::Fixed(65_536),
             notsent_lowat: Some(16_384),
             window_clamp: Some(8_192),
+            traffic_class: 0xb8,
+            hop_limit: NonZeroU8::MIN,
             ..general
         };
         let of_services: Vec<_> = config.service_options.into_values().collect();
@@ -264,6 +290,8 @@ mod tests {
             ("[tcp]\ntime-wait = 60", 2, &["time-wait", "60", "500ms"]),
             ("[tcp]\ndelayed-ack = \"500ms\"", 2, &["1ms", "499ms"]),
             ("[tcp]\ndelayed-ack = \"1ns\"", 2, &["1ns", "499ms"]),
+            ("[tcp]\nhop-limit = 0", 2, &["hop-limit", "from 1 to 255"]),
+            ("[tcp]\necn = \"yes\"", 2, &["yes", "off, passive, on"]),
             ("[tcp]\nretries = 0", 2, &["retries", "from 1 to 255"]),
             ("[tcp]\nretries = -1", 2, &["retries", "-1", "255"]),
             ("[tcp]\nretries = \"many\"", 2, &["many", "whole number"]),

@@ -3,11 +3,13 @@
 //! Keys are named after Linux's socket options and sysctls where those exist. Each value is checked
 //! where it is read, so that an error can name its line and say what is legal.
 
+use std::num::NonZeroU8;
+
 use serde::Deserialize;
 
 use super::value::{duration, number, octets};
 use crate::tcp::congestion::Algorithm;
-use crate::tcp::{self, BufferLimit, Linger, SocketOptions};
+use crate::tcp::{self, BufferLimit, EcnMode, Linger, SocketOptions};
 use crate::time::Duration;
 
 /// Milliseconds.
@@ -72,6 +74,15 @@ macro_rules! table {
             /// `tcp_fin_timeout`, TCP_LINGER2.
             #[serde(deserialize_with = "duration::<_, SECOND, { 30 * DAY }>")]
             pub fin_timeout: Option<Duration>,
+            /// SO_MAX_PACING_RATE, in octets per second.
+            #[serde(deserialize_with = "octets::<_, PAGE, TIB>")]
+            pub max_pacing_rate: Option<u64>,
+            /// IP_TOS, IPV6_TCLASS: the Differentiated Services field in the upper six bits.
+            #[serde(deserialize_with = "number::<_, 0, 255>")]
+            pub traffic_class: Option<u64>,
+            /// IP_TTL, IPV6_UNICAST_HOPS.
+            #[serde(deserialize_with = "number::<_, 1, 255>")]
+            pub hop_limit: Option<u64>,
         }
 
         impl $name {
@@ -90,6 +101,11 @@ macro_rules! table {
                 options.user_timeout = self.user_timeout.or(options.user_timeout);
                 options.fin_wait_2 = self.fin_timeout.unwrap_or(options.fin_wait_2);
                 options.max_segment = self.max_segment.map(|it| it as u16).or(options.max_segment);
+                options.max_pacing_rate = self.max_pacing_rate.or(options.max_pacing_rate);
+                let octet = |value: u64| value as u8;
+                options.traffic_class = self.traffic_class.map_or(options.traffic_class, octet);
+                let hop_limit = self.hop_limit.and_then(|it| NonZeroU8::new(octet(it)));
+                options.hop_limit = hop_limit.unwrap_or(options.hop_limit);
                 options.linger = match self.linger {
                     Some(Duration::ZERO) => Linger::Reset,
                     Some(limit) => Linger::For(limit),
@@ -159,6 +175,11 @@ table! {
         pub challenge_ack_limit: Option<u64>,
         /// Whether segments leave at a measured pace (`fq`).
         pub pacing: Option<bool>,
+        /// `tcp_ecn`.
+        #[serde(deserialize_with = "super::file::ecn")]
+        pub ecn: Option<EcnMode>,
+        /// `tcp_mtu_probing`.
+        pub mtu_probing: Option<bool>,
         /// `tcp_sack`.
         pub sack: Option<bool>,
         /// `tcp_timestamps`.
@@ -201,6 +222,8 @@ impl TcpSettings {
                 .challenge_ack_limit
                 .map_or(config.challenge_acks_per_second, |limit| limit as u32),
             pacing: self.pacing.unwrap_or(config.pacing),
+            ecn: self.ecn.unwrap_or(config.ecn),
+            mtu_probing: self.mtu_probing.unwrap_or(config.mtu_probing),
             sack: self.sack.unwrap_or(config.sack),
             timestamps: self.timestamps.unwrap_or(config.timestamps),
             window_scale: self.window_scaling.unwrap_or(config.window_scale),

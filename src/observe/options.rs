@@ -55,6 +55,13 @@ pub struct SocketOptions {
     pub max_segment: Option<u16>,
     /// How long a FIN-WAIT-2 lasts.
     pub fin_wait_2_us: u64,
+    /// The most octets per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pacing_rate: Option<u64>,
+    /// The Differentiated Services field.
+    pub traffic_class: u8,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
 }
 
 impl SocketOptions {
@@ -74,6 +81,9 @@ impl SocketOptions {
             congestion,
             max_segment,
             fin_wait_2,
+            max_pacing_rate,
+            traffic_class,
+            hop_limit,
         } = *options;
         let is_auto = |limit| matches!(limit, BufferLimit::Auto(_));
         Self {
@@ -100,6 +110,9 @@ impl SocketOptions {
             congestion: congestion.name().to_owned(),
             max_segment,
             fin_wait_2_us: fin_wait_2.as_micros(),
+            max_pacing_rate,
+            traffic_class,
+            hop_limit: hop_limit.get(),
         }
     }
 }

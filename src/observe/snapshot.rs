@@ -40,7 +40,7 @@ pub struct Connection {
     pub timer_expires_us: Option<u64>,
     /// Where loss recovery is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub recovery: Option<String>,
+    pub ca_state: Option<String>,
     /// Retransmission timeouts in a row.
     pub timeouts: u8,
     /// Zero-window or keepalive probes in a row without an answer.
@@ -71,12 +71,9 @@ pub struct Connection {
     /// Octets per second at which they arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_rate: Option<u64>,
-    /// Octets that have arrived.
+    /// Octets that have arrived since a window was first filled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered: Option<u64>,
-    /// Segments of those that a router has marked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivered_ce: Option<u32>,
     /// Octets of text in a full segment.
     pub mss: u16,
     /// The largest text received.
@@ -91,10 +88,7 @@ pub struct Connection {
     pub sacked: u32,
     /// Of those: what is taken for lost and not sent again.
     pub lost: u32,
-    /// How far segments were seen out of order, in segments.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reordering: Option<u32>,
-    /// Times that this was seen.
+    /// Acknowledgments that have shown segments out of order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reorderings_seen: Option<u32>,
     /// Duplicates that the peer has reported.
@@ -171,7 +165,7 @@ impl Connection {
             queue: connection.queue,
             timer: info.timer.map(|(name, _)| name.to_owned()),
             timer_expires_us: info.timer.map(|(_, left)| left.as_micros()),
-            recovery: info.recovery.map(str::to_owned),
+            ca_state: info.ca_state.map(str::to_owned),
             timeouts: info.timeouts,
             probes: info.probes,
             rtt_us: micros(info.srtt),
@@ -186,7 +180,6 @@ impl Connection {
             pacing_rate: info.pacing_rate,
             delivery_rate: info.delivery_rate,
             delivered: info.delivered,
-            delivered_ce: info.delivered_ce,
             mss: info.mss,
             receive_mss: info.receive_mss,
             advertised_mss: info.advertised_mss,
@@ -194,7 +187,6 @@ impl Connection {
             flight_size: info.flight_size,
             sacked: info.sacked,
             lost: info.lost,
-            reordering: info.reordering,
             reorderings_seen: info.reorderings_seen,
             dsacks: info.dsacks,
             send_window: info.snd_wnd,

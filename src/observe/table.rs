@@ -123,7 +123,7 @@ fn info(connection: &Connection) -> String {
     let count = |value: u64| (value != 0).then(|| value.to_string());
     let number = |value: Option<u64>| value.map(|value| value.to_string());
     let time = |value: Option<u64>| value.map(millis);
-    say("ca_state", connection.recovery.clone());
+    say("ca_state", connection.ca_state.clone());
     say("backoff", count(connection.timeouts.into()));
     say("probes", count(connection.probes.into()));
     say("ato", time(Some(connection.ato_us)));
@@ -147,14 +147,9 @@ fn info(connection: &Connection) -> String {
     say("pacing_rate", number(connection.pacing_rate));
     say("delivery_rate", number(connection.delivery_rate));
     say("delivered", number(connection.delivered));
-    say(
-        "delivered_ce",
-        number(connection.delivered_ce.map(u64::from)),
-    );
     say("notsent", count(connection.unsent.into()));
     say("sacked", count(connection.sacked.into()));
     say("lost", count(connection.lost.into()));
-    say("reordering", number(connection.reordering.map(u64::from)));
     say(
         "reord_seen",
         number(connection.reorderings_seen.map(u64::from)),
@@ -212,6 +207,15 @@ fn options_line(options: &SocketOptions) -> String {
         ("maxseg", options.max_segment.map(|it| it.to_string())),
         ("congestion", Some(options.congestion.clone())),
         ("linger2", Some(millis(options.fin_wait_2_us))),
+        (
+            "max_pacing_rate",
+            options.max_pacing_rate.map(|it| it.to_string()),
+        ),
+        (
+            "tclass",
+            (options.traffic_class != 0).then(|| format!("{:#04x}", options.traffic_class)),
+        ),
+        ("ttl", Some(options.hop_limit.to_string())),
     ] {
         if let Some(value) = value {
             let _ = write!(out, " {name}:{value}");
@@ -296,7 +300,7 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @"
         reno rtt:0.345ms/0.067ms rto:1000.000ms cwnd:14480 ssthresh:- mss:1448 flight:2896 snd_wnd:64000 rcv_wnd:524288 retrans:3 wscale:7,4 sack ts
         ato:40.000ms pmtu:1500 rcvmss:1448 advmss:1460 bytes_sent:5000000000 bytes_retrans:4344 bytes_acked:4999992760 segs_out:2000 segs_in:1000 data_segs_out:1990 lastsnd:7.000ms lastack:8.000ms rcv_limit:524288
-        options: nodelay user_timeout:30000.000ms rcvbuf:auto,6291456 sndbuf:auto,4194304 congestion:cubic linger2:60000.000ms
+        options: nodelay user_timeout:30000.000ms rcvbuf:auto,6291456 sndbuf:auto,4194304 congestion:cubic linger2:60000.000ms ttl:64
         ");
     }
 

@@ -130,6 +130,7 @@ impl OpenerThread {
             waiting: VecDeque::new(),
             undelivered: VecDeque::new(),
             next_worker: 0,
+            look_again_at: Instant::ZERO,
         };
         let thread = thread::Builder::new()
             .name("corelane-open".to_owned())
@@ -172,6 +173,7 @@ struct Pathfinder {
     /// Found, but no worker has room.
     undelivered: VecDeque<Opening>,
     next_worker: usize,
+    look_again_at: Instant,
 }
 
 impl Pathfinder {
@@ -190,14 +192,26 @@ impl Pathfinder {
                 }
                 false => inbox.recv_timeout(LOOK_AGAIN.into()),
             };
-            let now = self.terms.clock.now();
-            match received {
-                Ok(request) => self.find_way(now, request),
-                Err(RecvTimeoutError::Timeout) => self.look_again(now),
+            let request = match received {
+                Ok(request) => Some(request),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
-            }
-            self.deliver();
+            };
+            self.step(self.terms.clock.now(), request);
         }
+    }
+
+    /// A request has come, or none for a while. Those that wait have their turn in any case, however
+    /// fast requests come.
+    fn step(&mut self, now: Instant, request: Option<Request>) {
+        if let Some(request) = request {
+            self.find_way(now, request);
+        }
+        if now >= self.look_again_at {
+            self.look_again_at = now + LOOK_AGAIN;
+            self.look_again(now);
+        }
+        self.deliver();
     }
 
     fn find_way(&mut self, now: Instant, request: Request) {
@@ -331,5 +345,82 @@ fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 0, 2));
+    const UNKNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 255, 1));
+
+    fn request(remote: IpAddr, token: u64) -> Request {
+        Request {
+            service: ServiceId::default(),
+            token,
+            early: Arc::default(),
+            remote: SocketAddr::new(remote, 80),
+        }
+    }
+
+    /// On the loopback interface, where nobody is found; one destination is known for ever.
+    fn pathfinder() -> Pathfinder {
+        let terms = Terms {
+            ifindex: 1,
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            addresses: Vec::new(),
+            workers: Vec::new(),
+            clock: Clock::start(),
+        };
+        let way = Destination {
+            local: Address::from_ipv4([198, 18, 0, 1]),
+            remote: Address::from(KNOWN),
+            port: 80,
+            link: Link {
+                local: terms.mac,
+                remote: terms.mac,
+                vlan: None,
+            },
+            mtu: None,
+        };
+        Pathfinder {
+            rtnetlink: Rtnetlink::new(terms.ifindex).unwrap(),
+            terms,
+            ways: HashMap::from([(KNOWN, (Instant::FAR_FUTURE, way))]),
+            waiting: VecDeque::new(),
+            undelivered: VecDeque::new(),
+            next_worker: 0,
+            look_again_at: Instant::ZERO,
+        }
+    }
+
+    #[test]
+    fn requests_without_end_do_not_keep_one_that_waits_for_its_neighbour() {
+        let mut finder = pathfinder();
+        let start = Instant::from_millis(1_000);
+        finder.waiting.push_back(Waiting {
+            request: request(UNKNOWN, 0),
+            route: Route {
+                next_hop: UNKNOWN,
+                source: None,
+                mtu: None,
+            },
+            deadline: start + PATIENCE,
+        });
+        let every = Duration::from_millis(1);
+        let mut now = start;
+        for token in 1..=PATIENCE.as_millis() {
+            finder.step(now, Some(request(KNOWN, token)));
+            assert_eq!(finder.waiting.len(), 1);
+            now += every;
+        }
+        for token in 0..=LOOK_AGAIN.as_millis() {
+            finder.step(now, Some(request(KNOWN, token)));
+            now += every;
+        }
+        assert!(finder.waiting.is_empty());
+        let failed = finder.undelivered.iter().filter(|it| it.way.is_err());
+        assert_eq!(failed.count(), 1);
     }
 }

@@ -9,7 +9,8 @@ use super::{ClientPorts, Conversation, ServiceId, Stack, Stray};
 use crate::flow_table::FlowId;
 use crate::ring::{BATCH, PacketIo, RxBatch};
 use crate::tcp::{
-    Context, Events, Seq, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, reset_for,
+    Context, Events, Marking, Seq, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict,
+    reset_for,
 };
 use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
@@ -248,7 +249,8 @@ impl<P: PacketIo> Stack<P> {
             SynVerdict::Stays => {}
             SynVerdict::SynAckAgain => {
                 let header = half_open.entry.syn_ack(&mut cx, &inbound.key);
-                self.reply(queue, &link, &inbound.key, &header);
+                let marking = half_open.entry.marking(&self.core);
+                self.reply(queue, &link, &inbound.key, &header, marking);
             }
             SynVerdict::Gone => self.forget_half_open(id, &inbound.key, index),
             SynVerdict::Opens(tcb) => self.promote(now, inbound, id, index, tcb),
@@ -288,12 +290,13 @@ impl<P: PacketIo> Stack<P> {
             core: &mut self.core,
         };
         let answer = flow.tcb.poll_transmit(&mut cx);
+        let marking = flow.tcb.options(cx.core).marking();
         flow.tcb.release(&mut cx);
         if let Some(half_open) = self.half_open.get_mut(at) {
             half_open.entry.fold_back(&flow.tcb);
         }
         if let Some(answer) = answer {
-            self.reply(queue, &link, &inbound.key, &answer.header);
+            self.reply(queue, &link, &inbound.key, &answer.header, marking);
         }
         if events.contains(Events::RESET_SENDER) {
             self.reset_sender(inbound);
@@ -311,12 +314,20 @@ impl<P: PacketIo> Stack<P> {
             buffers: port,
             core: &mut self.core,
         };
-        match waiting.time_wait.handle_segment(&mut cx, &inbound.segment) {
+        let end = (inbound.key.local, inbound.key.local_port);
+        let is_served = !self.draining && self.listeners.contains_key(&end);
+        let mut verdict = waiting.time_wait.handle_segment(&mut cx, &inbound.segment);
+        if matches!(verdict, TimeWaitVerdict::Reopen { .. }) && !is_served {
+            verdict = waiting.time_wait.decline(&mut cx);
+        }
+        match verdict {
             TimeWaitVerdict::Drop => {}
             TimeWaitVerdict::Acknowledge(header) => {
-                self.reply(queue, &link, &inbound.key, &header);
+                let marking = self.core.marking();
+                self.reply(queue, &link, &inbound.key, &header, marking);
             }
             TimeWaitVerdict::Reopen { beyond } => {
+                self.core.counters.time_wait_recycled += 1;
                 self.forget_waiting(id, index);
                 self.handle_syn(now, inbound, Some(beyond));
             }
@@ -355,7 +366,7 @@ impl<P: PacketIo> Stack<P> {
             return self.fast_open(now, inbound, tcb, service);
         }
         let header = entry.syn_ack(&mut cx, key);
-        let deadline = entry.deadline;
+        let (deadline, marking) = (entry.deadline, entry.marking(&self.core));
         let half_open = HalfOpen {
             entry,
             link: inbound.link,
@@ -371,7 +382,7 @@ impl<P: PacketIo> Stack<P> {
         if let Ok(id) = self.table.insert(*key, Handle::HalfOpen(index)) {
             self.wheel.schedule(id.index, deadline);
         }
-        self.reply(inbound.queue, &inbound.link, key, &header);
+        self.reply(inbound.queue, &inbound.link, key, &header, marking);
     }
 
     /// The SYN has text and a right cookie: its connection exists at once.
@@ -443,7 +454,8 @@ impl<P: PacketIo> Stack<P> {
         if let Some(header) = reset_for(&inbound.segment) {
             self.core.counters.out_rsts += 1;
             self.core.counters.out_segs += 1;
-            self.reply(inbound.queue, &inbound.link, &inbound.key, &header);
+            let marking = self.core.marking();
+            self.reply(inbound.queue, &inbound.link, &inbound.key, &header, marking);
         }
     }
 
@@ -454,9 +466,10 @@ impl<P: PacketIo> Stack<P> {
         link: &Link,
         key: &FlowKey,
         header: &wire::tcp::Header,
+        marking: Marking,
     ) {
         self.frames += 1;
-        if !self.ports[usize::from(queue)].send_bare(link, key, header) {
+        if !self.ports[usize::from(queue)].send_bare(link, key, header, marking) {
             self.drops.count(DropReason::ReplyNotSent);
         }
     }

@@ -5,7 +5,7 @@ use super::counters::DropReason;
 use super::demux::{Handle, Waiting};
 use crate::flow_table::FlowId;
 use crate::ring::PacketIo;
-use crate::tcp::{CloseReason, Context, State};
+use crate::tcp::{CloseReason, Context, Marking, State};
 use crate::time::Instant;
 use crate::wire::FlowKey;
 
@@ -112,6 +112,7 @@ impl<P: PacketIo> Stack<P> {
             return Progress::Complete;
         };
         let port = &mut self.ports[usize::from(flow.queue)];
+        let marking = flow.tcb.options(&self.core).marking();
         for _ in 0..SEGMENTS_PER_TURN {
             if !port.has_room() {
                 return Progress::Blocked;
@@ -132,10 +133,14 @@ impl<P: PacketIo> Stack<P> {
             self.frames += 1;
             let sent = match transmit.payload {
                 Some(payload) => {
-                    let (header, ecn) = (&transmit.header, transmit.ecn);
-                    port.send_text(&flow.link, key, header, payload, ecn)
+                    let traffic_class = marking.traffic_class | transmit.ecn;
+                    let marking = Marking {
+                        traffic_class,
+                        ..marking
+                    };
+                    port.send_text(&flow.link, key, &transmit.header, payload, marking)
                 }
-                None => port.send_bare(&flow.link, key, &transmit.header),
+                None => port.send_bare(&flow.link, key, &transmit.header, marking),
             };
             debug_assert!(sent, "there was room, and the buffer was idle");
         }
@@ -212,8 +217,9 @@ impl<P: PacketIo> Stack<P> {
             return self.forget_half_open(id, &key, index);
         }
         let header = half_open.entry.syn_ack(&mut cx, &key);
+        let marking = half_open.entry.marking(&self.core);
         self.wheel.schedule(id.index, half_open.entry.deadline);
-        self.reply(queue, &link, &key, &header);
+        self.reply(queue, &link, &key, &header, marking);
     }
 
     fn remove_flow(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {

@@ -8,14 +8,12 @@ use slab::Slab;
 
 use crate::ring::{PacketIo, TxFrame};
 use crate::stack::Queue;
-use crate::tcp::{Buffer, BufferId, Buffers, Payload};
+use crate::tcp::{Buffer, BufferId, Buffers, Marking, Payload};
 use crate::wire::checksum::Sum;
 use crate::wire::emit::{self, Route};
 use crate::wire::tcp::Header;
 use crate::wire::{FlowKey, Link};
 
-/// TTL of what we send (RFC 9293 section 3.9.2: configurable later; Linux's default).
-const HOP_LIMIT: u8 = 64;
 /// Nobody's frame.
 const NOBODY: u32 = u32::MAX;
 /// One of this many frames is kept back for segments without text, so that acknowledgments go out
@@ -86,22 +84,28 @@ impl<P: PacketIo> Port<P> {
     }
 
     /// Sends a segment without text.
-    pub(super) fn send_bare(&mut self, link: &Link, key: &FlowKey, header: &Header) -> bool {
+    pub(super) fn send_bare(
+        &mut self,
+        link: &Link,
+        key: &FlowKey,
+        header: &Header,
+        marking: Marking,
+    ) -> bool {
         let Some(mut frame) = self.queue.io.allocate() else {
             return false;
         };
-        self.write_headers(&mut frame, link, key, header, Sum::default(), 0);
+        self.write_headers(&mut frame, link, key, header, Sum::default(), marking);
         self.submit_unowned(frame)
     }
 
-    /// Sends a segment with text, its IP header with `ecn`. The buffer is idle.
+    /// Sends a segment with text. The buffer is idle.
     pub(super) fn send_text(
         &mut self,
         link: &Link,
         key: &FlowKey,
         header: &Header,
         payload: Payload,
-        ecn: u8,
+        marking: Marking,
     ) -> bool {
         let (skip, len) = (usize::from(payload.skip), usize::from(payload.len));
         let sum = self.checksum(payload.buffer, skip);
@@ -115,13 +119,13 @@ impl<P: PacketIo> Port<P> {
             };
             frame.spare_mut()[..len].copy_from_slice(&octets[skip..skip + len]);
             frame.extend(len);
-            self.write_headers(&mut frame, link, key, header, sum, ecn);
+            self.write_headers(&mut frame, link, key, header, sum, marking);
             return self.submit_unowned(frame);
         }
         match std::mem::replace(&mut slot.content, Content::WithKernel) {
             Content::Held(mut frame) => {
                 frame.set_range(self.headroom + skip, len);
-                self.write_headers(&mut frame, link, key, header, sum, ecn);
+                self.write_headers(&mut frame, link, key, header, sum, marking);
                 let submitted = self.submit(frame, owner);
                 if let Err(frame) = submitted {
                     self.hold(owner, frame);
@@ -230,13 +234,13 @@ impl<P: PacketIo> Port<P> {
         key: &FlowKey,
         header: &Header,
         sum: Sum,
-        ecn: u8,
+        marking: Marking,
     ) {
         let route = Route {
             link: *link,
             key: *key,
-            hop_limit: HOP_LIMIT,
-            ecn,
+            hop_limit: marking.hop_limit,
+            traffic_class: marking.traffic_class,
             identification: 0,
         };
         let len = frame.len();

@@ -246,7 +246,7 @@ impl Datagram {
                 remote_port: 0,
             },
             hop_limit: 1,
-            ecn,
+            traffic_class: ecn,
             identification: 0,
         };
         let mut headroom = [0; emit::MAX_HEADERS];

@@ -142,6 +142,7 @@ impl Tcb {
         option: Option<FastOpen>,
         remote: Address,
     ) {
+        self.forget_early(core);
         // One per connection at most, and those are numbered by u32.
         let id = core.fast_opens.insert(Early {
             option,

@@ -3,7 +3,6 @@
 use super::context::Core;
 use super::listen::SynEntry;
 use super::liveness::elapsed;
-use super::loss::Phase;
 use super::options::SocketOptions;
 use super::state::State;
 use super::tcb::Tcb;
@@ -12,7 +11,9 @@ use super::timers::Timer;
 use crate::time::{Duration, Instant};
 
 /// A snapshot of one connection: what `struct tcp_info` of Linux says, in octets and times where
-/// that has segments and jiffies. What nobody measures is `None`.
+/// that has segments and jiffies. What nobody measures is `None`, and what nobody ever does is
+/// missing: `reordering` and `delivered_ce` (RACK and RFC 3168 have no such numbers), and the times
+/// spent busy or limited by a window.
 #[derive(Clone, Debug, Default)]
 pub struct Info {
     /// The state.
@@ -28,8 +29,6 @@ pub struct Info {
     /// The next timer and the time until it is due.
     pub timer: Option<(&'static str, Duration)>,
 
-    /// Where loss recovery is: open, disorder, recovery or loss.
-    pub recovery: Option<&'static str>,
     /// Retransmission timeouts in a row.
     pub timeouts: u8,
     /// Zero-window or keepalive probes in a row without an answer.
@@ -48,8 +47,8 @@ pub struct Info {
     /// How long an acknowledgment may wait for company; zero while they are quick.
     pub ato: Duration,
 
-    /// Where it is in recovering from loss: open, disorder, cwr, recovery, loss.
-    pub ca_state: &'static str,
+    /// Where loss recovery is: open, disorder, recovery or loss.
+    pub ca_state: Option<&'static str>,
     /// The congestion control's name.
     pub congestion: &'static str,
     /// Congestion window.
@@ -62,8 +61,6 @@ pub struct Info {
     pub delivery_rate: Option<u64>,
     /// Octets that have arrived, selectively acknowledged ones included.
     pub delivered: Option<u64>,
-    /// Segments of those that were marked by a router (RFC 3168).
-    pub delivered_ce: Option<u32>,
 
     /// Octets of text in a full segment.
     pub mss: u16,
@@ -80,9 +77,7 @@ pub struct Info {
     pub sacked: u32,
     /// Of those: what is taken for lost and not sent again.
     pub lost: u32,
-    /// How far segments have been seen out of order, in segments.
-    pub reordering: Option<u32>,
-    /// Times that this was seen.
+    /// Acknowledgments that have shown segments to arrive out of order.
     pub reorderings_seen: Option<u32>,
     /// Duplicates that the peer has reported (RFC 2883).
     pub dsacks: Option<u32>,
@@ -153,12 +148,6 @@ impl Tcb {
                 .since(self.snd.una.max(self.snd.iss + 1).min(self.snd.end)),
             unsent: self.unsent(),
             timer: self.next_timer(now),
-            recovery: Some(match self.recovery.phase() {
-                Phase::Open => "open",
-                Phase::Disorder => "disorder",
-                Phase::Recovery => "recovery",
-                Phase::Loss => "loss",
-            }),
             timeouts: self.rtt.expirations(),
             probes: self.unanswered_probes.max(self.keepalive_probes),
             srtt: self.rtt.srtt(),
@@ -172,13 +161,12 @@ impl Tcb {
                 core.config.delayed_ack
             },
             congestion: self.controller.algorithm().name(),
-            ca_state: self.ca_state(),
+            ca_state: Some(self.ca_state()),
             cwnd: self.controller.cwnd(),
             ssthresh: (ssthresh != u32::MAX).then_some(ssthresh),
             pacing_rate: self.pacing_rate(),
             delivery_rate: self.delivery_rate().map(|(rate, _)| rate),
-            delivered: None,
-            delivered_ce: None,
+            delivered: self.delivered(),
             mss: self.smss,
             receive_mss: self.rcv.rmss,
             advertised_mss: self.opening.path_mss,
@@ -186,7 +174,6 @@ impl Tcb {
             flight_size: self.flight_size(),
             sacked: self.send.sacked(),
             lost: self.send.lost(),
-            reordering: None,
             reorderings_seen: Some(u32::from(self.reord_seen())),
             dsacks: Some(u32::from(self.dsack_dups())),
             snd_wnd: self.snd.wnd,
@@ -213,7 +200,7 @@ impl Tcb {
             out_of_order: statistics.out_of_order,
             sack: self.sack,
             timestamps: self.timestamps.is_some(),
-            ecn: false,
+            ecn: self.ecn.is_capable(),
         }
     }
 

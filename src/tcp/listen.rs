@@ -4,11 +4,11 @@
 //! retransmissions; any other segment builds a [`Tcb`] in SYN-RECEIVED from it, which does the
 //! rest. If it is still there afterwards, it folds back into the entry.
 
-use super::context::Context;
+use super::context::{Context, Core};
 use super::ecn::{self, Ecn};
 use super::fast_open::{Cookie, FastOpenQueue};
 use super::liveness::millis;
-use super::options::OptionsId;
+use super::options::{Marking, OptionsId};
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
 use super::state::{Event, State};
@@ -255,6 +255,11 @@ impl SynEntry {
                 ..Options::default()
             },
         }
+    }
+
+    /// What the IP header of its SYN-ACK says.
+    pub fn marking(&self, core: &Core) -> Marking {
+        core.options[self.options].marking()
     }
 
     fn cookie(&self, cx: &Context<'_>, key: &FlowKey) -> Option<FastOpen> {

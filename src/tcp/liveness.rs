@@ -9,6 +9,9 @@ use super::tcb::{CloseReason, FinState, Tcb};
 use super::timers::Timer;
 use crate::time::{Duration, Instant};
 
+/// The longest time that is told from a clock of 32 bits, whatever is asked for: 24 days.
+const LONGEST: Duration = Duration::from_millis(1 << 31);
+
 /// Milliseconds of the clock, modulo 2^32: seven weeks.
 pub(super) fn millis(now: Instant) -> u32 {
     now.as_millis() as u32
@@ -43,7 +46,9 @@ impl Tcb {
         }
         let is_dead = match user_timeout {
             // As Linux has it, and RFC 5482's idea: one limit for whatever is not answered.
-            Some(limit) => self.keepalive_probes > 0 && elapsed(cx.now, self.heard_at) >= limit,
+            Some(limit) => {
+                self.keepalive_probes > 0 && elapsed(cx.now, self.heard_at) >= limit.min(LONGEST)
+            }
             // MUST-29: not by one probe that is lost.
             None => self.keepalive_probes >= keepalive.count,
         };
@@ -74,6 +79,11 @@ impl Tcb {
     /// Sets the timer that gives the connection up. It is lazy: an acknowledgment only moves
     /// `waiting_since`.
     pub(super) fn arm_give_up(&mut self, cx: &Context<'_>) {
+        let lingers = self.closed && matches!(self.options(cx.core).linger, Linger::For(_));
+        if lingers && self.timers.is_set(Timer::GiveUp) {
+            // What linger allows is reckoned from the close.
+            return;
+        }
         match self.patience(cx.core) {
             Some(limit) if self.is_waiting() => {
                 let left = limit.saturating_sub(elapsed(cx.now, self.waiting_since));
@@ -87,7 +97,8 @@ impl Tcb {
     fn patience(&self, core: &Core) -> Option<Duration> {
         let user_timeout = self.options(core).user_timeout;
         let orphan = self.closed.then_some(core.config.orphan_timeout);
-        user_timeout.into_iter().chain(orphan).min()
+        let limit = user_timeout.into_iter().chain(orphan).min();
+        limit.map(|limit| limit.min(LONGEST))
     }
 
     /// The application has closed: what is not acknowledged may take its time, within limits.

@@ -74,7 +74,7 @@ pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;
 pub use self::listen::{Listener, SynEntry, SynVerdict};
-pub use self::options::{BufferLimit, Keepalive, Linger, OptionsId, SocketOptions};
+pub use self::options::{BufferLimit, Keepalive, Linger, Marking, OptionsId, SocketOptions};
 pub use self::output::{Payload, Transmit};
 pub use self::rate::RateSample;
 pub use self::receive_queue::Readable;

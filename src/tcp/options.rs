@@ -4,9 +4,10 @@
 //! connection, the configuration file and `ss`. Most connections share a handful of sets, so a core
 //! keeps each set once and connections name theirs by index.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::ops::Index;
 
+use arrayvec::ArrayVec;
 use slab::Slab;
 
 use super::congestion::Algorithm;
@@ -16,11 +17,15 @@ use super::timers::Timer;
 use crate::time::Duration;
 
 /// The largest window that can be said: 16 bits, shifted by 14 (RFC 7323 section 2.3).
-const MAX_WINDOW: u32 = 0xffff << 14;
+pub(super) const MAX_WINDOW: u32 = 0xffff << 14;
 /// Where a window that is tuned begins; Linux's `tcp_rmem` has the same effect.
 const INITIAL_WINDOW: u32 = 64 * 1024;
+/// What IANA recommends for the TTL, and Linux's default.
+const HOP_LIMIT: NonZeroU8 = NonZeroU8::new(64).unwrap();
+/// The six bits of the Differentiated Services field (RFC 2474 section 3).
+const DSCP: u8 = 0xfc;
 /// Sets looked at for one that is equal. An application that gives every connection its own pays
-/// with memory, not with time.
+/// with memory, not with time; neither then nor when those connections have gone.
 const SETS_COMPARED: usize = 32;
 
 /// Keepalive probes (RFC 9293 section 3.8.4).
@@ -105,6 +110,15 @@ pub struct SocketOptions {
     pub max_segment: Option<u16>,
     /// How long a FIN-WAIT-2 lasts that the application has closed.
     pub fin_wait_2: Duration,
+    /// Octets per second that segments never leave faster than, whatever the congestion control
+    /// (SO_MAX_PACING_RATE).
+    pub max_pacing_rate: Option<u64>,
+    /// The Differentiated Services field of what is sent (RFC 9293 section 3.9.1.9, MUST-48;
+    /// IP_TOS, IPV6_TCLASS). The two low bits are ECN's and count for nothing.
+    pub traffic_class: u8,
+    /// The TTL or hop limit of what is sent (RFC 9293 section 3.9.2, MUST-49; IP_TTL,
+    /// IPV6_UNICAST_HOPS).
+    pub hop_limit: NonZeroU8,
 }
 
 impl Default for SocketOptions {
@@ -123,6 +137,9 @@ impl Default for SocketOptions {
             congestion: Algorithm::default(),
             max_segment: None,
             fin_wait_2: Duration::from_secs(60),
+            max_pacing_rate: None,
+            traffic_class: 0,
+            hop_limit: HOP_LIMIT,
         }
     }
 }
@@ -154,10 +171,27 @@ impl SocketOptions {
         (bits.saturating_sub(16) as u8).min(14)
     }
 
+    /// What the IP headers of its segments say, but for ECN.
+    pub fn marking(&self) -> Marking {
+        Marking {
+            traffic_class: self.traffic_class & DSCP,
+            hop_limit: self.hop_limit.get(),
+        }
+    }
+
     /// What one segment may carry where the path would take `path_mss`.
     pub(super) fn clamp_mss(&self, path_mss: u16) -> u16 {
         self.max_segment.map_or(path_mss, |most| path_mss.min(most))
     }
+}
+
+/// What the IP headers of a connection's segments say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marking {
+    /// The Differentiated Services field, in the upper six bits.
+    pub traffic_class: u8,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
 }
 
 /// Which of a core's sets of options a listener or a connection has.
@@ -183,6 +217,9 @@ impl Default for OptionsId {
 #[derive(Debug)]
 pub(super) struct OptionSets {
     sets: Slab<OptionSet>,
+    /// The latest of them, which alone are looked at for one that is equal. (The slab may have
+    /// any number of empty places.)
+    recent: ArrayVec<usize, SETS_COMPARED>,
 }
 
 #[derive(Debug)]
@@ -197,7 +234,10 @@ struct OptionSet {
 impl OptionSets {
     /// With `defaults` as [`OptionsId::DEFAULT`].
     pub(super) fn new(defaults: SocketOptions) -> Self {
-        let mut sets = Self { sets: Slab::new() };
+        let mut sets = Self {
+            sets: Slab::new(),
+            recent: ArrayVec::new(),
+        };
         let id = sets.pin(defaults);
         debug_assert_eq!(id, OptionsId::DEFAULT);
         sets
@@ -228,21 +268,31 @@ impl OptionSets {
         set.users -= 1;
         if set.users == 0 && !set.pinned {
             self.sets.remove(id.index());
+            self.recent.retain(|index| *index != id.index());
         }
     }
 
     fn find_or_insert(&mut self, options: SocketOptions) -> OptionsId {
-        let mut some = self.sets.iter().take(SETS_COMPARED);
-        let index = match some.find(|(_, set)| set.options == options) {
-            Some((index, _)) => index,
-            None => self.sets.insert(OptionSet {
-                options,
-                users: 0,
-                pinned: false,
-            }),
+        let is_equal = |index: &&usize| self.sets[**index].options == options;
+        let index = match self.recent.iter().find(is_equal) {
+            Some(&index) => index,
+            None => self.insert(options),
         };
         // No more sets than connections and listeners, which are numbered by u32.
         OptionsId(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn insert(&mut self, options: SocketOptions) -> usize {
+        let index = self.sets.insert(OptionSet {
+            options,
+            users: 0,
+            pinned: false,
+        });
+        if self.recent.is_full() {
+            self.recent.remove(0);
+        }
+        self.recent.push(index);
+        index
     }
 }
 
@@ -279,6 +329,11 @@ impl OptionSets {
 }
 
 impl Core {
+    /// What IP headers of segments say that are nobody's.
+    pub fn marking(&self) -> Marking {
+        self.options[OptionsId::DEFAULT].marking()
+    }
+
     /// A set of options for a listener; stays for as long as the core.
     pub fn add_options(&mut self, options: SocketOptions) -> OptionsId {
         self.options.pin(options)
@@ -334,6 +389,9 @@ impl Tcb {
             || options.window_clamp != before.window_clamp
         {
             self.apply_window_options(&options);
+        }
+        if options.max_pacing_rate != before.max_pacing_rate {
+            self.limit_pacing(options.max_pacing_rate);
         }
         if options.congestion != before.congestion {
             self.switch_controller(options.congestion);
@@ -402,5 +460,19 @@ mod tests {
             });
         }
         assert_eq!(sets.len(), 1_001);
+        // Nor when they have gone: those that follow are shared as ever.
+        for index in 1..=1_000 {
+            sets.release(OptionsId(NonZeroU32::MIN.saturating_add(index)));
+        }
+        let nodelay = SocketOptions {
+            nodelay: true,
+            ..SocketOptions::default()
+        };
+        let first = sets.acquire(nodelay.clone());
+        assert_eq!(sets.acquire(nodelay), first);
+        assert!(
+            sets.recent.len() <= 2,
+            "of what is gone nothing is compared"
+        );
     }
 }

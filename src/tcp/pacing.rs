@@ -121,6 +121,11 @@ impl Tcb {
         self.bulk.as_ref()?.delivery.rate()
     }
 
+    /// Octets that have arrived, since a window was first filled.
+    pub(super) fn delivered(&self) -> Option<u64> {
+        Some(self.bulk.as_ref()?.delivery.delivered())
+    }
+
     /// Octets per second at which segments leave, if they are paced.
     pub fn pacing_rate(&self) -> Option<u64> {
         let pacing = &self.bulk.as_ref()?.pacing;
@@ -128,16 +133,10 @@ impl Tcb {
     }
 
     /// Nothing leaves faster than `rate` octets per second; `None`: no such limit.
-    pub fn set_max_pacing_rate(&mut self, rate: Option<u64>) {
+    pub(super) fn limit_pacing(&mut self, rate: Option<u64>) {
         if rate.is_some() || self.bulk.is_some() {
             self.bulk.get_or_insert_default().pacing.max_rate = rate.unwrap_or(UNPACED).max(1);
         }
-    }
-
-    /// The limit that is set.
-    pub fn max_pacing_rate(&self) -> Option<u64> {
-        let max_rate = self.bulk.as_ref()?.pacing.max_rate;
-        (max_rate != UNPACED).then_some(max_rate)
     }
 
     /// Whether what leaves is spread over the round trip: also from now on, if nothing was yet.

@@ -86,6 +86,11 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// C.delivered.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     /// OnPacketSent(): `octets` leave while `pipe` are in the network.
     pub(super) fn on_sent(&mut self, now: Instant, octets: u32, pipe: u32) -> Departure {
         // Or it has not measured before.

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use slab::Slab;
 
 use super::context::{Context, Core};
-use super::options::{BufferLimit, SocketOptions};
+use super::options::{BufferLimit, MAX_WINDOW, SocketOptions};
 use super::seq::Seq;
 use super::tcb::{AckDue, Tcb};
 use crate::time::{Duration, Instant};
@@ -49,6 +49,20 @@ impl TuningId {
 
 /// The arena of all connections of a core.
 pub(super) type TuningArena = Slab<ReceiveTuning>;
+
+/// The window for an application that has consumed `copied` octets in a round trip, and never more
+/// than `space` before.
+fn wanted_window(copied: u32, space: u32, rmss: u16) -> u32 {
+    let spare = u64::from(SPARE_SEGMENTS * u32::from(rmss));
+    // No round trip brings more than a window. A peer that hides how long one takes seems to.
+    let copied = u64::from(copied.min(MAX_WINDOW));
+    let space = u64::from(space.max(1)).min(copied);
+    let window = 2 * copied + spare;
+    // Consumption that has grown by so much will do so again in the next round trip, and the
+    // window must be there first.
+    let window = window + 2 * window * (copied - space) / space.max(1);
+    u32::try_from(window).unwrap_or(u32::MAX)
+}
 
 impl Tcb {
     /// The application has read: tells the peer of the room, if it is worth a segment.
@@ -158,18 +172,14 @@ impl Tcb {
         }
         let copied = consumed.since(tuning.seq);
         if copied > tuning.space {
-            let (copied, space) = (u64::from(copied), u64::from(tuning.space.max(1)));
-            let window = 2 * copied + u64::from(SPARE_SEGMENTS * u32::from(self.rcv.rmss));
-            // Consumption that has grown by so much will do so again in the next round trip, and
-            // the window must be there first.
-            let window = window + 2 * window * (copied - space) / space;
             if !is_short {
-                self.rcv_limit = self.rcv_limit.max(window.min(u64::from(most)) as u32);
+                let window = wanted_window(copied, tuning.space, self.rcv.rmss);
+                self.rcv_limit = self.rcv_limit.max(window.min(most));
                 core.counters.receive_windows_grown += 1;
             } else {
                 core.counters.receive_windows_held += 1;
             }
-            tuning.space = copied as u32;
+            tuning.space = copied;
         }
         tuning.seq = consumed;
         tuning.since = now;
@@ -202,5 +212,28 @@ impl Tcb {
     pub(super) fn receive_tuning(&self, core: &Core) -> Option<(Duration, u32)> {
         let tuning = &core.tuning[self.tuning?.index()];
         (tuning.rtt != Duration::ZERO).then_some((tuning.rtt, tuning.space))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_twice_what_was_consumed_and_more_while_that_grows() {
+        assert_eq!(wanted_window(100_000, 100_000, 1_000), 216_000);
+        assert_eq!(wanted_window(200_000, 100_000, 1_000), 3 * 416_000);
+    }
+
+    /// Without a round trip there is no end to what seems to be one's.
+    #[test]
+    fn no_consumption_is_too_much_to_reckon_with() {
+        for copied in [0, 1, MAX_WINDOW, 1 << 31, u32::MAX] {
+            for space in [0, 1, WORTH_TUNING, u32::MAX] {
+                let window = wanted_window(copied, space, u16::MAX);
+                assert!(u64::from(window) >= u64::from(copied.min(MAX_WINDOW)));
+            }
+        }
+        assert_eq!(wanted_window(u32::MAX, WORTH_TUNING, 1_460), u32::MAX);
     }
 }

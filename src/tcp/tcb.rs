@@ -269,7 +269,8 @@ impl Tcb {
             DEFAULT_MSS_IPV6
         };
         let smss = default.min(opening.path_mss);
-        Self {
+        let max_pacing_rate = options.max_pacing_rate;
+        let mut tcb = Self {
             snd: SendVariables {
                 una: iss,
                 nxt: iss,
@@ -333,7 +334,9 @@ impl Tcb {
             reason: CloseReason::Finished,
             statistics: Statistics::default(),
             opening,
-        }
+        };
+        tcb.limit_pacing(max_pacing_rate);
+        tcb
     }
 
     /// The state.

@@ -76,6 +76,16 @@ impl TimeWait {
         self.acknowledge(cx)
     }
 
+    /// Nobody takes the SYN that could have reopened it: it goes on, and answers as to any other
+    /// (RFC 5961 section 4.2).
+    pub fn decline(&self, cx: &mut Context<'_>) -> TimeWaitVerdict {
+        if cx.core.may_challenge(cx.now) {
+            self.acknowledge(cx)
+        } else {
+            TimeWaitVerdict::Drop
+        }
+    }
+
     /// Whether an active open of ours may take its place, and where its sequence numbers must be
     /// beyond. Only if the old connection used timestamps and has been silent for more than a
     /// second: then all that we send is newer to the peer's PAWS than what is still under way, as
@@ -105,16 +115,11 @@ impl TimeWait {
             (_, None) => is_beyond,
         };
         if is_new && !header.flags.contains(Flags::ACK) {
-            cx.core.counters.time_wait_recycled += 1;
             return TimeWaitVerdict::Reopen {
                 beyond: self.snd_nxt,
             };
         }
-        if cx.core.may_challenge(cx.now) {
-            self.acknowledge(cx)
-        } else {
-            TimeWaitVerdict::Drop
-        }
+        self.decline(cx)
     }
 
     fn acknowledge(&self, cx: &mut Context<'_>) -> TimeWaitVerdict {

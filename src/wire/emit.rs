@@ -17,8 +17,8 @@ pub struct Route {
     pub key: FlowKey,
     /// TTL or hop limit.
     pub hop_limit: u8,
-    /// The two ECN bits.
-    pub ecn: u8,
+    /// The Differentiated Services field (RFC 2474) and the two ECN bits.
+    pub traffic_class: u8,
     /// The IPv4 identification; DF is always set, so any value will do (RFC 6864).
     pub identification: u16,
 }

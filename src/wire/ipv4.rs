@@ -129,7 +129,7 @@ pub(super) fn emit(header: &mut [u8], route: &Route, segment_len: usize) {
     debug_assert!(HEADER + segment_len <= usize::from(u16::MAX));
     let total_len = (HEADER + segment_len) as u16;
     header[0] = 4 << 4 | (HEADER / 4) as u8;
-    header[1] = route.ecn;
+    header[1] = route.traffic_class;
     header[2..4].copy_from_slice(&total_len.to_be_bytes());
     header[4..6].copy_from_slice(&route.identification.to_be_bytes());
     header[6] = DONT_FRAGMENT;

@@ -195,8 +195,8 @@ fn addresses(fixed: &[u8; HEADER]) -> (Address, Address) {
 /// Writes a header from us to the peer for a segment of `segment_len` octets.
 pub(super) fn emit(header: &mut [u8], route: &Route, segment_len: usize) {
     debug_assert!(segment_len <= usize::from(u16::MAX));
-    header[0] = 6 << 4;
-    header[1] = route.ecn << 4;
+    header[0] = 6 << 4 | route.traffic_class >> 4;
+    header[1] = route.traffic_class << 4;
     header[2..4].fill(0);
     header[4..6].copy_from_slice(&(segment_len as u16).to_be_bytes());
     header[6] = TCP;

@@ -126,7 +126,7 @@ fn stray() -> Stray {
         },
         key: to_us,
         hop_limit: 64,
-        ecn: 0,
+        traffic_class: 0,
         identification: 0,
     };
     let header = Header {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::require_root;
@@ -10,7 +11,12 @@ use crate::support::{
 };
 
 /// `examples/fetch`, built if need be.
-fn fetch_binary() -> PathBuf {
+fn fetch_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build_fetch)
+}
+
+fn build_fetch() -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--example", "fetch"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -60,7 +60,7 @@ impl Peer {
             link: self.link,
             key: self.key,
             hop_limit: 64,
-            ecn: 0,
+            traffic_class: 0,
             identification: 0,
         };
         let header = Header {

@@ -9,6 +9,7 @@ pub(crate) mod packet;
 pub(crate) mod relay;
 mod server;
 pub(crate) mod stream;
+mod turn;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -23,6 +24,7 @@ use corelane::time::Clock;
 use packet::PacketSocket;
 use relay::{Counts, Impairment};
 pub(crate) use server::Server;
+use turn::Turn;
 
 /// The server's end of the veth pair.
 pub(crate) const SERVER_IF: &str = "srv0";
@@ -188,7 +190,7 @@ pub(crate) struct Lab {
     pub(crate) server: Namespace,
     /// Holds [`CLIENT_IF`].
     pub(crate) client: Namespace,
-    _turn: File,
+    _turn: Turn,
 }
 
 impl Lab {
@@ -385,12 +387,9 @@ pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// Waits for the turn to have a lab; the turn ends when the file is closed. Sweeps away what
-/// killed tests left.
-fn take_turn() -> File {
-    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/lab.lock");
-    let file = File::create(path).expect("cargo made its tmp directory");
-    file.lock().expect("locks work in the target directory");
+/// Waits for the turn to have a lab, and sweeps away what killed tests left.
+fn take_turn() -> Turn {
+    let turn = turn::take();
     for line in ip(&["netns", "list"]).lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
         let owner = name
@@ -400,5 +399,5 @@ fn take_turn() -> File {
             ip(&["netns", "del", name]);
         }
     }
-    file
+    turn
 }

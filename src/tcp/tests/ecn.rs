@@ -64,6 +64,14 @@ fn echo(ack: u32) -> Seg<'static> {
     }
 }
 
+#[test]
+fn info_says_whether_it_is_in_use() {
+    let t = capable();
+    assert!(t.tcb.info(&t.core, t.now).ecn);
+    let t = established();
+    assert!(!t.tcb.info(&t.core, t.now).ecn);
+}
+
 /// Section 6.1.1: only SYN with ECE and CWR asks, only ECE without CWR agrees.
 #[test]
 fn a_syn_that_asks_is_answered_and_no_other() {

@@ -6,6 +6,7 @@
 
 mod blind;
 mod buffers;
+mod clock_wrap;
 mod close;
 mod crash;
 mod delayed_ack;

@@ -114,16 +114,18 @@ fn a_limit_of_the_application_holds_from_the_first_segment_on() {
     let mut setup = paced(Algorithm::Cubic);
     setup.config.pacing = false;
     let mut t = setup.established();
-    t.with(|tcb, _| tcb.set_max_pacing_rate(Some(100_000)));
+    t.with(|tcb, cx| tcb.update_options(cx, |it| it.max_pacing_rate = Some(100_000)));
     t.send(&octets(10_000));
     let left = by_millisecond(&mut t, 100);
     // A segment each 10 ms, a quantum of two at first.
     assert_eq!(left[0], 2);
     assert_eq!(left[..50].iter().sum::<usize>(), 6);
     assert_eq!(left.iter().sum::<usize>(), 10);
-    assert_eq!(t.tcb.max_pacing_rate(), Some(100_000));
-    t.with(|tcb, _| tcb.set_max_pacing_rate(None));
-    assert_eq!((t.tcb.max_pacing_rate(), t.tcb.pacing_rate()), (None, None));
+    assert_eq!(t.tcb.pacing_rate(), Some(100_000));
+    let delivered = t.tcb.info(&t.core, t.now).delivered;
+    assert_eq!(delivered, Some(0), "counted since there is a rate");
+    t.with(|tcb, cx| tcb.update_options(cx, |it| it.max_pacing_rate = None));
+    assert_eq!(t.tcb.pacing_rate(), None);
 }
 
 #[test]

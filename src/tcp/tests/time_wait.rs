@@ -120,7 +120,6 @@ fn a_syn_beyond_the_old_numbers_reopens() {
         panic!("a new connection");
     };
     assert_eq!(beyond, t.host.tcb.snd.nxt);
-    assert_eq!(t.host.counters().time_wait_recycled, 1);
     // Its ISS is beyond, also if the generator's is not (RFC 9293 section 3.10.7.4, MAY-2).
     for beyond in [beyond, beyond + 1_000_000_000] {
         let setup = Setup::default();

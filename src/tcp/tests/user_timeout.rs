@@ -302,3 +302,21 @@ fn fin_wait_2_has_the_limit_of_its_options() {
     advance!(t, 7 s);
     assert_eq!(t.state(), State::Closed);
 }
+
+/// What linger allows counts from the close, whatever is set meanwhile.
+#[test]
+fn options_set_after_a_close_do_not_prolong_the_linger() {
+    let mut t = with(|it| it.linger = Linger::For(Duration::from_secs(3)));
+    t.send(b"x");
+    t.close();
+    t.sent();
+    advance!(t, 2 s);
+    t.with(|tcb, cx| {
+        tcb.update_options(cx, |it| it.user_timeout = Some(Duration::from_secs(60)));
+    });
+    advance!(t, 999 ms);
+    assert_ne!(t.state(), State::Closed);
+    advance!(t, 1 ms);
+    assert_eq!(t.state(), State::Closed);
+    t.sent();
+}

@@ -36,7 +36,7 @@ impl Frame {
             },
             key: *key,
             hop_limit: 64,
-            ecn,
+            traffic_class: ecn,
             identification: 0,
         };
         let mut octets = vec![0; MAX_HEADERS];

@@ -148,12 +148,12 @@ prop_compose! {
         vlan in any::<Option<u16>>(),
         key in any_key(),
         hop_limit in any::<u8>(),
-        ecn in 0u8..4,
+        traffic_class: u8,
         identification in any::<u16>(),
     ) -> Route {
         let unicast = |[a, b, c, d, e, f]: [u8; 6]| MacAddr([a & !1, b, c, d, e, f]);
         let link = Link { local: unicast(local), remote: unicast(remote), vlan };
-        Route { link, key, hop_limit, ecn, identification }
+        Route { link, key, hop_limit, traffic_class, identification }
     }
 }
 
@@ -173,7 +173,7 @@ proptest! {
         let (link, key, ecn, parsed) = segment(&frame[MAX_HEADERS - len..], Full);
         prop_assert_eq!((link.local, link.remote), (route.link.remote, route.link.local));
         prop_assert_eq!(link.vlan, route.link.vlan);
-        prop_assert_eq!((key, ecn), (route.key.reversed(), route.ecn));
+        prop_assert_eq!((key, ecn), (route.key.reversed(), route.traffic_class & 3));
         prop_assert_eq!(parsed.payload, &payload[..]);
         prop_assert_eq!(parsed.header, header);
     }

@@ -25,7 +25,7 @@ fn route(key: FlowKey) -> Route {
         },
         key,
         hop_limit: 64,
-        ecn: 0,
+        traffic_class: 0,
         identification: 0,
     }
 }

@@ -155,13 +155,14 @@ impl Tcb {
     }
 
     /// RTTM (RFC 7323 section 4.1) for what Karn's algorithm excludes: the echo tells which
-    /// transmission is acknowledged, if only to the millisecond.
+    /// transmission is acknowledged, if only to the millisecond. Rounded up: the least round trip must
+    /// not be less than there has ever been, or none at all.
     pub(super) fn rtt_by_timestamp(&self, cx: &Context<'_>, header: &Header) -> Option<Duration> {
         let (state, timestamps) = (self.timestamps?, header.options.timestamps?);
         let elapsed = state.tsval(cx.now).wrapping_sub(timestamps.tsecr);
         // An echo from the future, or from before our last reboot, is a lie.
         let is_credible = timestamps.tsecr != 0 && elapsed < 1 << 24;
-        is_credible.then(|| Duration::from_millis(u64::from(elapsed)))
+        is_credible.then(|| Duration::from_millis(u64::from(elapsed) + 1))
     }
 
     fn handle_ack_of_fin(&mut self, cx: &mut Context<'_>, events: &mut Events) {

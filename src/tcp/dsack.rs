@@ -25,6 +25,16 @@ impl Tcb {
         }
     }
 
+    /// Text in order has in it what is stored already (section 4: the first run of it).
+    pub(super) fn report_stored_part(&mut self, cx: &mut Context<'_>, seq: Seq, len: usize) {
+        if self.sack
+            && self.receive.is_some()
+            && let cause @ Cause::Duplicate(..) = self.cause_out_of_order(cx, seq, len)
+        {
+            self.owe_duplicate_ack_for(cx.core, cause);
+        }
+    }
+
     /// What a segment out of order is to be answered with: the first run of its octets that is
     /// stored already, if there is one (section 4: the first contiguous sequence only).
     pub(super) fn cause_out_of_order(&self, cx: &mut Context<'_>, seq: Seq, len: usize) -> Cause {

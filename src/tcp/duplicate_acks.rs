@@ -72,10 +72,18 @@ impl Tcb {
     }
 
     /// RCV.NXT has moved although there is or was a gap: what was owed for text out of order would
-    /// now pass for a duplicate of the acknowledgment that is due, and that one says it all.
+    /// now pass for a duplicate of the acknowledgment that is due, and that one says it all. What
+    /// has arrived twice it does not say (RFC 2883 section 4).
     pub(super) fn forgive_duplicate_acks(&mut self, core: &mut Core) {
         self.pending.duplicate_acks = 0;
-        self.forget_causes(core);
+        let Some(id) = self.causes else { return };
+        let causes = &mut core.causes[id.index()];
+        causes.retain(|cause| matches!(cause, Cause::Duplicate(..)));
+        if causes.is_empty() {
+            return self.forget_causes(core);
+        }
+        // At most MAX_CAUSES.
+        self.pending.duplicate_acks = causes.len() as u8;
     }
 
     /// Nothing will be said of them any more.

@@ -68,6 +68,21 @@ impl Ecn {
         self.has(REDUCED_FOR_RECOVERY)
     }
 
+    /// A recovery begins, whose window was reduced before for a mark, or not.
+    pub(super) fn begin_recovery(&mut self, is_reduced: bool) {
+        self.set(REDUCED_FOR_RECOVERY, is_reduced);
+    }
+
+    /// What was reduced for before `oldest` is too long ago to matter.
+    pub(super) fn forget_before(&mut self, oldest: Seq) {
+        self.reduced = self.reduced.max(oldest);
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_reduced(&mut self, reduced: Seq) {
+        self.reduced = reduced;
+    }
+
     fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -130,6 +145,7 @@ impl Tcb {
             return;
         }
         cx.core.counters.ecn_reductions += 1;
+        self.forget_undo();
         let flight_size = flight_size.min(self.controller.cwnd());
         self.controller
             .on_congestion(cx.now, Congestion::Ecn, flight_size);
@@ -146,8 +162,9 @@ impl Tcb {
     /// A recovery begins. Returns whether the window is to be reduced for it: a mark in the same
     /// window of data may have done so already (section 6.1.2).
     pub(super) fn begins_reduction(&mut self) -> bool {
-        let is_reduced = self.ecn.is_capable() && self.snd.una.at_or_before(self.ecn.reduced);
-        self.ecn.set(REDUCED_FOR_RECOVERY, is_reduced);
+        // What is not acknowledged at `reduced` was sent after the reduction.
+        let is_reduced = self.ecn.is_capable() && self.snd.una.before(self.ecn.reduced);
+        self.ecn.begin_recovery(is_reduced);
         !is_reduced
     }
 

@@ -90,11 +90,12 @@ impl Tcb {
         let sizes = [Some(base), has_failed.then_some(least)];
         let mut sizes = sizes.into_iter().flatten().map(|mtu| self.mss_of(mtu));
         let lowered = sizes.find(|&mss| mss < current);
-        let is_full = self
-            .send
-            .first_lost(&cx.core.segments)
-            .is_some_and(|segment| segment.len + segment.skip >= self.smss);
-        let Some(mss) = lowered.filter(|_| is_full) else {
+        // What would be sent again as it is, is not too large.
+        let options_len = self.options_len();
+        let first = self.send.first_lost(&cx.core.segments);
+        let Some(mss) =
+            lowered.filter(|mss| first.is_some_and(|first| first.len + options_len > *mss))
+        else {
             return;
         };
         cx.core.counters.black_holes += 1;

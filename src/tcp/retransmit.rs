@@ -44,9 +44,16 @@ impl SegmentBuilder<'_, '_> {
         }
         let departure = tcb.on_departure(self.cx.now, u32::from(len));
         let segments = &mut self.cx.core.segments;
+        let original = tcb.send.first_lost(segments).map(|lost| lost.sent_at);
+        let first = tcb.send.first_sent(segments).map(|first| first.sent_at);
+        let original = original
+            .into_iter()
+            .chain(first)
+            .min()
+            .unwrap_or(self.cx.now);
         tcb.send
             .mark_retransmitted(segments, self.cx.now, departure);
-        tcb.on_retransmitted(self.cx.now, seq, len);
+        tcb.on_retransmitted(self.cx.now, original, seq, len);
         tcb.sent_at = self.cx.now;
         tcb.retransmits = tcb.retransmits.saturating_add(1);
         let again = &mut tcb.statistics.octets_retransmitted;

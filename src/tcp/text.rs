@@ -40,6 +40,7 @@ impl Tcb {
             }
             self.handle_fin(cx);
         } else if seq == self.rcv.nxt {
+            self.report_stored_part(cx, seq, text.len());
             return text;
         } else {
             self.store_out_of_order(cx, seq, text);

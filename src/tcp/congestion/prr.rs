@@ -1,5 +1,4 @@
-//! Proportional rate reduction (RFC 6937, with the heuristics of its successor,
-//! draft-ietf-tcpm-prr-rfc6937bis): during recovery what is sent follows what is delivered, so that
+//! Proportional rate reduction (RFC 6937, with the heuristics of its successor, RFC 9937): during recovery what is sent follows what is delivered, so that
 //! the flight shrinks to `ssthresh` over one round trip, with neither a pause nor a burst.
 
 use super::Ack;
@@ -39,7 +38,7 @@ impl Prr {
         self.delivered = self.delivered.saturating_add(ack.delivered);
         let mut sndcnt = if ack.pipe > ssthresh {
             let share = u64::from(self.delivered) * u64::from(ssthresh);
-            let share = share.div_ceil(u64::from(self.recover_fs));
+            let share = share.div_ceil(u64::from(self.recover_fs.max(1)));
             // `ssthresh` is below RecoverFS, or as good as: the share does not exceed a window.
             u32::try_from(share)
                 .unwrap_or(u32::MAX)

@@ -33,6 +33,10 @@ use crate::time::Duration;
 /// RFC 5681 section 3.2, RFC 6675 section 2, RFC 8985 section 6.2.
 const DUPLICATE_THRESHOLD: u8 = 3;
 
+/// How far behind SND.UNA a sequence number is remembered: what is acknowledged in a round trip, at
+/// most 2^30 octets, must not take it beyond 2^31, where it would seem to lie ahead.
+const MOST_BEHIND: u32 = 1 << 29;
+
 /// Where a connection is in recovering from loss; Linux's `ca_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tcp) enum Phase {
@@ -97,6 +101,8 @@ pub(in crate::tcp) struct Recovery {
 #[derive(Debug)]
 struct Episode {
     rack: Rack,
+    /// Right behind the highest octet that RACK has found lost.
+    lost_end: Seq,
     /// RACK.dsack_round.
     dsack_round: Option<Seq>,
     probe: Option<Probe>,
@@ -152,6 +158,11 @@ impl Recovery {
     }
 
     #[cfg(test)]
+    pub(in crate::tcp) fn set_recover(&mut self, recover: Seq) {
+        self.recover = recover;
+    }
+
+    #[cfg(test)]
     pub(in crate::tcp) fn see_reordering(&mut self) {
         self.reord_seen = 1;
     }
@@ -160,6 +171,7 @@ impl Recovery {
         self.episode.get_or_insert_with(|| {
             Box::new(Episode {
                 rack: Rack::new(una),
+                lost_end: una,
                 dsack_round: None,
                 probe: None,
                 undo: None,
@@ -180,22 +192,20 @@ impl Tcb {
         if let Some(block) = news.dsack {
             self.take_dsack(cx, block);
         }
-        let mut in_recovery = self.recovery.phase == Phase::Recovery;
-        let mut repaired = self.end_probe(cx, news);
-        if repaired && !in_recovery && self.recovery.phase != Phase::Loss {
-            in_recovery = true;
+        let recovered = self.controller_recovers();
+        let is_calm = matches!(self.recovery.phase, Phase::Open | Phase::Disorder);
+        let repaired = self.end_probe(cx, news) && is_calm && self.begins_reduction();
+        if repaired {
+            self.forget_undo();
             self.tell_loss(cx, news.flight_size);
-        } else {
-            repaired = false;
         }
         let spurious = self.find_spurious(news);
         match spurious {
             Some(spurious) => self.undo(cx, spurious),
             None => self.go_on(cx, news),
         }
-        in_recovery |= self.recovery.phase == Phase::Recovery;
-        // One whose window a mark had reduced before is none to the controller.
-        in_recovery &= !self.ecn.has_reduced_for_recovery();
+        let recovers = self.controller_recovers();
+        let in_recovery = recovered || repaired || recovers;
         let mut ack = Ack {
             now: cx.now,
             acked: news.acked,
@@ -215,8 +225,11 @@ impl Tcb {
         ack.rate = self.sample_rate(&ack, &news.delivered.newest);
         self.controller.on_ack(&ack);
         if spurious.is_some() {
-            self.controller.on_spurious(cx.now);
-        } else if repaired || in_recovery && self.recovery.phase != Phase::Recovery {
+            // A mark's reduction stays: it was no loss that the router has told of.
+            if !self.ecn.has_reduced_for_recovery() {
+                self.controller.on_spurious(cx.now);
+            }
+        } else if in_recovery && !recovers {
             self.controller.on_recovered(cx.now, ack.pipe);
         }
         self.update_pacing(cx.core.config.pacing);
@@ -224,7 +237,14 @@ impl Tcb {
         self.forget_episode();
     }
 
+    /// Whether the controller knows of a recovery: one whose window a mark had reduced before is
+    /// none to it.
+    fn controller_recovers(&self) -> bool {
+        self.recovery.phase == Phase::Recovery && !self.ecn.has_reduced_for_recovery()
+    }
+
     fn go_on(&mut self, cx: &mut Context<'_>, news: &News) {
+        let recovered = self.controller_recovers();
         let recovery = &mut self.recovery;
         let is_over = self.snd.una.after(recovery.recover);
         match recovery.phase {
@@ -250,7 +270,15 @@ impl Tcb {
         if matches!(self.recovery.phase, Phase::Recovery | Phase::Loss) {
             return;
         }
-        if self.detect_loss(cx) {
+        // What was sent after recovery had begun, and found lost during it, is another congestion
+        // (RFC 6675 section 5).
+        let lost_since = is_over && self.has_lost_beyond();
+        if self.detect_loss(cx) || lost_since {
+            if recovered {
+                // It is measured by the window that the one before has left.
+                let pipe = self.pipe();
+                self.controller.on_recovered(cx.now, pipe);
+            }
             self.enter_recovery(cx);
         } else {
             let is_doubtful = self.recovery.departed > 0 || self.send.sacked() > 0;
@@ -260,6 +288,12 @@ impl Tcb {
                 Phase::Open
             };
         }
+    }
+
+    /// Whether something was found lost that is not acknowledged yet.
+    fn has_lost_beyond(&self) -> bool {
+        let episode = self.recovery.episode.as_ref();
+        episode.is_some_and(|episode| episode.lost_end.after(self.snd.una))
     }
 
     /// Outside of recovery. Returns whether something has been found lost.
@@ -296,9 +330,7 @@ impl Tcb {
             recovery.phase = Phase::Loss;
             recovery.recover = nxt - 1;
             recovery.departed = 0;
-            if let Some(episode) = &mut recovery.episode {
-                episode.undo = None;
-            }
+            self.forget_undo();
         }
     }
 
@@ -315,6 +347,10 @@ impl Tcb {
         let starts = self.snd.una.after(self.recovery.round_end);
         if starts {
             self.recovery.round_end = self.snd.nxt;
+            // So that they do not seem to lie ahead after 2^31 octets without a loss or a mark.
+            let oldest = self.snd.una - MOST_BEHIND;
+            self.recovery.recover = self.recovery.recover.max(oldest);
+            self.ecn.forget_before(oldest);
         }
         starts
     }

@@ -214,6 +214,7 @@ impl Tcb {
             return;
         };
         let rack = episode.rack;
+        let mut lost_end = episode.lost_end;
         let patience = rack.rtt + self.reo_wnd();
         let segments = &mut cx.core.segments;
         let mut waits = false;
@@ -225,8 +226,13 @@ impl Tcb {
                 waits = true;
                 break;
             }
+            lost_end = lost_end.max(segment.end());
             cx.core.counters.lost_retransmits += u64::from(segment.retransmitted);
             self.recovery.newly_lost += self.send.mark_oldest_lost(segments);
+        }
+        if let Some(episode) = &mut self.recovery.episode {
+            // After an undo, or after 2^31 octets, it must not lie ahead.
+            episode.lost_end = lost_end.max(self.snd.una);
         }
         if waits {
             // When all that was sent before the latest is overdue.

@@ -70,6 +70,7 @@ impl Tcb {
             undo.frto = Frto::Off;
         }
         self.on_window_reduced();
+        self.ecn.begin_recovery(false);
         self.question_path(cx);
         if self.fin == FinState::Sent {
             self.fin = FinState::Due;

@@ -87,13 +87,13 @@ impl Tcb {
             return;
         }
         self.enter_recovery(cx);
-        let pipe = self.pipe();
+        let (pipe, in_recovery) = (self.pipe(), self.controller_recovers());
         self.controller.on_ack(&Ack {
             now: cx.now,
             lost,
             flight_size,
             pipe,
-            in_recovery: true,
+            in_recovery,
             min_rtt: self.rtt.min_rtt(),
             ..Ack::default()
         });

@@ -3,15 +3,22 @@
 //! again (RFC 2883, as Linux's `undo_retrans`), or after a timeout by F-RTO (RFC 5682). Then
 //! congestion control takes back its answer (RFC 4015).
 
+use arrayvec::ArrayVec;
+
 use super::frto::Frto;
 use super::{News, Phase};
 use crate::tcp::context::Context;
+use crate::tcp::scoreboard::Range;
 use crate::tcp::seq::Seq;
 use crate::tcp::tcb::{FinState, Tcb};
 use crate::time::Instant;
 
+/// Ranges of duplicates that an episode keeps apart. Reports come in the order of retransmission, so
+/// that they join; further ones do not count.
+const MAX_REPORTED: usize = 4;
+
 /// What must be known to undo an episode of recovery.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Undo {
     /// SND.UNA when the episode began.
     marker: Seq,
@@ -19,9 +26,12 @@ pub(super) struct Undo {
     end: Seq,
     /// Octets sent again that the peer has not reported as duplicates; none at first.
     unreported: u32,
+    /// What the peer has reported, so that none of it counts twice. Disjoint, in no order.
+    reported: ArrayVec<Range, MAX_REPORTED>,
     was_retransmitted: bool,
-    /// RFC 3522's RetransmitTS: when the first retransmission was sent, in milliseconds.
-    retransmit_ms: Option<u32>,
+    /// RFC 3522's RetransmitTS: when the first retransmission was sent, in milliseconds; and before
+    /// that when the first segment in flight was.
+    retransmit_ms: Option<(u32, u32)>,
     /// The first acknowledgment of something new decides (RFC 3522 section 3.2).
     eifel_is_done: bool,
     pub(super) frto: Frto,
@@ -40,6 +50,34 @@ pub(super) enum Spurious {
     Frto,
 }
 
+impl Undo {
+    /// Joins a range to those that were reported. Returns how many octets of it are new.
+    fn report(&mut self, (left, right): Range) -> u32 {
+        let mut new = right.since(left);
+        let mut joined = (left, right);
+        // Ranges are disjoint, so that what each has in common with the new one adds up.
+        for &(start, end) in &self.reported {
+            let (start, end) = (start.max(left), end.min(right));
+            if start.before(end) {
+                new -= end.since(start);
+            }
+        }
+        let before = self.reported.clone();
+        self.reported.retain(|&mut (start, end)| {
+            let touches = start.at_or_before(joined.1) && joined.0.at_or_before(end);
+            if touches {
+                joined = (joined.0.min(start), joined.1.max(end));
+            }
+            !touches
+        });
+        if self.reported.try_push(joined).is_err() {
+            self.reported = before;
+            return 0;
+        }
+        new
+    }
+}
+
 impl Tcb {
     /// An episode begins. One that a timer begins again goes on as it was.
     pub(super) fn begin_undo(&mut self, with_frto: bool) {
@@ -50,6 +88,7 @@ impl Tcb {
             marker: una,
             end: una,
             unreported: 0,
+            reported: ArrayVec::new(),
             was_retransmitted: false,
             retransmit_ms: None,
             eifel_is_done: false,
@@ -63,14 +102,28 @@ impl Tcb {
         self.recovery.episode.as_mut()?.undo.as_mut()
     }
 
-    /// A lost segment is sent again.
-    pub(in crate::tcp) fn on_retransmitted(&mut self, now: Instant, seq: Seq, len: u16) {
-        let now_ms = now.as_millis() as u32;
+    /// The window was reduced for another reason: what has been saved is not what was before the
+    /// episode.
+    pub(in crate::tcp) fn forget_undo(&mut self) {
+        if let Some(episode) = &mut self.recovery.episode {
+            episode.undo = None;
+        }
+    }
+
+    /// A lost segment is sent again; nothing in flight had been sent before `original`.
+    pub(in crate::tcp) fn on_retransmitted(
+        &mut self,
+        now: Instant,
+        original: Instant,
+        seq: Seq,
+        len: u16,
+    ) {
+        let sent_ms = (original.as_millis() as u32, now.as_millis() as u32);
         if let Some(undo) = self.undo_state() {
             undo.was_retransmitted = true;
             undo.unreported = undo.unreported.saturating_add(u32::from(len));
             undo.end = undo.end.max(seq + u32::from(len));
-            undo.retransmit_ms = undo.retransmit_ms.or(Some(now_ms));
+            undo.retransmit_ms = undo.retransmit_ms.or(Some(sent_ms));
         }
     }
 
@@ -80,7 +133,7 @@ impl Tcb {
             && left.at_or_after(undo.marker)
             && right.at_or_before(undo.end)
         {
-            undo.unreported = undo.unreported.saturating_sub(right.since(left));
+            undo.unreported = undo.unreported.saturating_sub(undo.report((left, right)));
         }
     }
 
@@ -112,7 +165,11 @@ impl Tcb {
                 .delivered
                 .echo_ms
                 .zip(undo.retransmit_ms)
-                .is_some_and(|(echo, sent)| (echo.wrapping_sub(sent) as i32) < 0);
+                // An echo from before the original is none: a peer that sends back anything must not
+                // undo everything.
+                .is_some_and(|(echo, (original, again))| {
+                    echo.wrapping_sub(original) < again.wrapping_sub(original)
+                });
             // Only what was sent again can have been acknowledged too early.
             if is_older && news.delivered.retransmitted {
                 return Some(Spurious::Eifel);

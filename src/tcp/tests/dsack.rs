@@ -150,3 +150,18 @@ fn reports_of_what_was_never_sent_twice_gain_nothing() {
     );
     assert_eq!(t.tcb.send.sacked(), 0);
 }
+
+/// Section 4: a segment that fills a gap has in it what lies behind the gap.
+#[test]
+fn what_a_segment_in_order_repeats_of_what_is_stored_is_reported() {
+    let mut t = with_sack();
+    text(&mut t, 0, 500);
+    text(&mut t, 1_000, 1_500);
+    text(&mut t, 2_000, 2_500);
+    t.sent();
+    text(&mut t, 500, 1_200);
+    acknowledges(&mut t, 1_500, &[(1_000, 1_200), (2_000, 2_500)]);
+    text(&mut t, 1_500, 3_000);
+    acknowledges(&mut t, 3_000, &[(2_000, 2_500)]);
+    assert_eq!(t.counters().dsack_sent, 2);
+}

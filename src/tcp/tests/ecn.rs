@@ -365,3 +365,149 @@ fn new_text_after_a_timeout_says_that_the_window_was_reduced() {
     t.send(b"text");
     assert_eq!(flags(&t.sent_one()), CWR);
 }
+
+/// With SACK; a round trip takes 40 ms. Ten segments are out, and a mark of the first is known.
+fn marked(text: &[u8]) -> Host {
+    let mut setup = Setup::with_options();
+    setup.config.ecn = EcnMode::Passive;
+    setup.syn_flags = ECE | CWR;
+    setup.syn.timestamps = None;
+    setup.syn.mss = Some(1_000);
+    let mut t = setup.established();
+    t.tcb.rtt = Default::default();
+    t.tcb.rtt.on_measurement(t.now, Duration::from_millis(40));
+    t.send(text);
+    assert_eq!(t.sent().len(), 10);
+    advance!(t, 40 ms);
+    recv!(t, echo(1_001));
+    assert_eq!(windows(&t), (5_000, Some(5_000)));
+    t.sent();
+    t
+}
+
+fn windows(t: &Host) -> (u32, Option<u32>) {
+    let info = t.tcb.info(&t.core, t.now);
+    (info.cwnd, info.ssthresh)
+}
+
+/// Section 6.1.2: nor when it is the reordering timer that finds it.
+#[test]
+fn a_loss_that_a_timer_finds_in_a_marked_window_reduces_nothing() {
+    let mut t = marked(&octets(10_000));
+    recv!(
+        t,
+        Seg {
+            ack: 1_001,
+            sack: Some(&[(2_001, 3_001)]),
+            ..ACK
+        }
+    );
+    assert!(!t.in_recovery());
+    advance!(t, 11 ms);
+    assert!(t.in_recovery());
+    assert_eq!(windows(&t), (5_000, Some(5_000)));
+    t.sent();
+}
+
+/// Section 6.1.2: what was sent after the reduction, and is lost, is another congestion; also the
+/// very first of it.
+#[test]
+fn the_first_segment_after_a_reduction_may_reduce_again() {
+    let mut t = marked(&octets(20_000));
+    recv!(t, ack(10_001));
+    assert!(t.sent().len() >= 5);
+    advance!(t, 40 ms);
+    recv!(
+        t,
+        Seg {
+            ack: 10_001,
+            sack: Some(&[(11_001, 15_001)]),
+            ..ACK
+        }
+    );
+    assert!(t.in_recovery());
+    assert!(windows(&t).1 < Some(5_000), "{:?}", windows(&t));
+    t.sent();
+}
+
+/// A loss in a marked window that was none gives back nothing: the mark stays.
+#[test]
+fn what_a_mark_has_reduced_is_not_undone() {
+    let mut t = marked(&octets(10_000));
+    recv!(
+        t,
+        Seg {
+            ack: 1_001,
+            sack: Some(&[(2_001, 9_001)]),
+            ..ACK
+        }
+    );
+    assert_eq!(t.sent_one().seq, 1_001);
+    recv!(t, ack(10_001));
+    recv!(
+        t,
+        Seg {
+            ack: 10_001,
+            sack: Some(&[(1_001, 2_001)]),
+            ..ACK
+        }
+    );
+    assert_eq!(t.counters().dsack_undos, 1);
+    assert_eq!(windows(&t).1, Some(5_000));
+    assert!(windows(&t).0 < 10_000);
+}
+
+/// Nor by reports about a recovery before it.
+#[test]
+fn what_a_mark_reduces_after_a_recovery_is_not_undone() {
+    let mut t = marked(&octets(20_000));
+    recv!(t, ack(10_001));
+    t.sent();
+    advance!(t, 40 ms);
+    let end = t.tcb.snd.nxt.since(t.tcb.snd.iss);
+    recv!(
+        t,
+        Seg {
+            ack: 10_001,
+            sack: Some(&[(11_001, end)]),
+            ..ACK
+        }
+    );
+    assert_eq!(t.sent()[0].seq, 10_001);
+    advance!(t, 40 ms);
+    recv!(t, ack(end + 1_000));
+    t.sent();
+    advance!(t, 40 ms);
+    let reduced = windows(&t);
+    recv!(t, echo(end + 2_000));
+    assert_eq!(t.counters().ecn_reductions, 2);
+    recv!(
+        t,
+        Seg {
+            ack: end + 2_000,
+            sack: Some(&[(10_001, 11_001)]),
+            ..ACK
+        }
+    );
+    assert_eq!(t.counters().dsack_undos, 0);
+    assert!(windows(&t).0 <= reduced.0);
+    t.sent();
+}
+
+/// However much is sent between two marks: sequence numbers wrap.
+#[test]
+fn a_mark_is_obeyed_after_two_gigabytes_without_one() {
+    let mut t = capable();
+    let long_ago = t.tcb.snd.una - ((1 << 31) - 50_000);
+    t.tcb.ecn.set_reduced(long_ago);
+    for i in 1..=10 {
+        t.send(&octets(10_000));
+        t.sent();
+        recv!(t, ack(1 + i * 10_000));
+    }
+    t.send(&octets(10_000));
+    t.sent();
+    recv!(t, echo(101_001));
+    assert_eq!(t.counters().ecn_reductions, 1);
+    t.sent();
+}

@@ -289,6 +289,7 @@ impl Host {
         // More than any burst here, and a loop that never ends is found.
         for _ in 0..5_000 {
             let Some(transmit) = self.with(|tcb, cx| tcb.poll_transmit(cx)) else {
+                self.tcb.send.check(&self.core.segments);
                 return;
             };
             let text = transmit

@@ -226,3 +226,11 @@ fn a_path_that_has_become_wider_is_found_after_ten_minutes() {
     hole.transfer(200_000);
     assert_eq!(hole.mss(), 1_460);
 }
+
+/// A segment need not be full to be too large.
+#[test]
+fn a_last_segment_that_is_not_full_gets_through_a_hole() {
+    let mut hole = Hole::new(wide(true).established(), 1_100);
+    hole.transfer(1_300);
+    assert_eq!(hole.t.counters().black_holes, 1);
+}

@@ -221,3 +221,35 @@ fn a_recovery_that_fails_ends_in_a_timeout() {
     assert_eq!(t.counters().timeouts, 1);
     assert_eq!(t.tcb.recovery.phase(), Phase::Loss);
 }
+
+/// However much was sent since the last recovery: sequence numbers wrap.
+#[test]
+fn a_loss_is_found_after_two_gigabytes_without_one() {
+    let mut t = established();
+    let long_ago = t.tcb.snd.una - ((1 << 31) - 50_000);
+    t.tcb.recovery.set_recover(long_ago);
+    for i in 1..=10 {
+        t.send(&octets(10_000));
+        t.sent();
+        recv!(
+            t,
+            Seg {
+                ack: 1 + i * 10_000,
+                ..ACK
+            }
+        );
+    }
+    t.send(&octets(10_000));
+    t.sent();
+    for _ in 0..3 {
+        recv!(
+            t,
+            Seg {
+                ack: 100_001,
+                ..ACK
+            }
+        );
+    }
+    assert_eq!(t.counters().fast_retransmits, 1);
+    t.sent();
+}

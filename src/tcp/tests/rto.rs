@@ -192,3 +192,21 @@ fn a_syn_that_was_sent_twice_is_not_measured() {
     assert_eq!(t.tcb.info(&t.core, t.now).srtt, None);
     t.sent();
 }
+
+/// The echo of a timestamp tells whole milliseconds: what it measures is never less than the path
+/// takes, or the least round trip would be none at all.
+#[test]
+fn an_echo_never_measures_less_than_the_round_trip() {
+    let mut t = Setup::with_options().established();
+    t.tcb.sack = false;
+    let real = Duration::from_micros(300);
+    t.tcb.rtt = Default::default();
+    t.tcb.rtt.on_measurement(t.now, real);
+    t.send(&octets(1_000));
+    t.sent();
+    let due = t.tcb.next_deadline().expect("something is out");
+    t.advance(due.saturating_since(t.now));
+    assert_eq!(t.sent().len(), 1);
+    recv!(t, Seg { ack: 1_001, ..ACK });
+    assert_eq!(t.tcb.min_rtt(), Some(real));
+}

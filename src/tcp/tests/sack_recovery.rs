@@ -302,3 +302,48 @@ fn recovery_ends_and_can_begin_again() {
     assert_eq!(sent[0].seq, 10_001);
     assert_eq!(t.counters().fast_retransmits, 2);
 }
+
+/// Section 5: what was sent during a recovery, and is lost, is another congestion, also if it was
+/// found, and sent again, before the recovery was over.
+#[test]
+fn a_loss_of_what_recovery_has_sent_begins_another_one() {
+    let mut t = rack::with_rtt();
+    let text = octets(20_000);
+    in_flight(&mut t, &text);
+    advance!(t, 40 ms);
+    recv!(
+        t,
+        Seg {
+            sack: Some(&[block(1, 10)]),
+            ..ACK
+        }
+    );
+    let sent: Vec<_> = t.sent().iter().map(|sent| sent.seq).collect();
+    assert_eq!(sent, [1, 10_001, 11_001, 12_001, 13_001]);
+    // Both the retransmission and the first new segment are lost.
+    advance!(t, 40 ms);
+    recv!(
+        t,
+        Seg {
+            sack: Some(&[block(11, 14), block(1, 10)]),
+            ..ACK
+        }
+    );
+    let sent: Vec<_> = t.sent().iter().map(|sent| sent.seq).collect();
+    assert_eq!(sent[..2], [1, 10_001]);
+    advance!(t, 40 ms);
+    assert_eq!(t.counters().fast_retransmits, 1);
+    recv!(
+        t,
+        Seg {
+            ack: 10_001,
+            sack: Some(&[block(11, 14)]),
+            ..ACK
+        }
+    );
+    assert_eq!(t.counters().fast_retransmits, 2);
+    assert!(t.in_recovery());
+    let ssthresh = t.tcb.info(&t.core, t.now).ssthresh;
+    assert!(ssthresh < Some(5_000), "{ssthresh:?}");
+    t.sent();
+}

@@ -253,3 +253,70 @@ fn a_report_of_one_of_two_undoes_nothing() {
     assert_eq!(t.counters().dsack_undos, 0);
     assert_eq!(windows(&t).1, Some(5_000));
 }
+
+/// Nor does the same report again, or in parts: a peer must not undo by repeating itself.
+#[test]
+fn a_report_that_is_repeated_counts_once() {
+    for again in [(1, 1_001), (1, 501), (501, 1_001)] {
+        let mut t = with_rtt();
+        t.send(&octets(10_000));
+        t.sent();
+        advance!(t, 40 ms);
+        recv!(
+            t,
+            Seg {
+                sack: Some(&[block(2, 10)]),
+                ..ACK
+            }
+        );
+        assert_eq!(t.sent().len(), 2);
+        t.tcb.retransmits = 10;
+        recv!(t, Seg { ack: 10_001, ..ACK });
+        for report in [block(0, 1), again, again] {
+            recv!(
+                t,
+                Seg {
+                    ack: 10_001,
+                    sack: Some(&[report]),
+                    ..ACK
+                }
+            );
+        }
+        assert_eq!(t.counters().dsack_undos, 0, "{again:?}");
+        // The rest of it, in parts.
+        for report in [(1_501, 2_001), (1_001, 1_601)] {
+            assert_eq!(t.counters().dsack_undos, 0);
+            recv!(
+                t,
+                Seg {
+                    ack: 10_001,
+                    sack: Some(&[report]),
+                    ..ACK
+                }
+            );
+        }
+        assert_eq!(t.counters().dsack_undos, 1);
+    }
+}
+
+/// An echo from before the original is not the original's.
+#[test]
+fn an_echo_of_something_older_undoes_nothing() {
+    let mut t = with_timestamps();
+    t.send(&octets(10_000));
+    t.sent();
+    let older = t.tsecr.wrapping_sub(1);
+    time_out(&mut t);
+    t.sent();
+    recv!(
+        t,
+        Seg {
+            ack: 1_001,
+            timestamps: Some((500, older)),
+            ..ACK
+        }
+    );
+    assert_eq!(t.counters().eifel_undos, 0);
+    assert_eq!(t.tcb.recovery.phase(), Phase::Loss);
+    t.sent();
+}

@@ -285,6 +285,12 @@ impl Bulk {
         receivers.map(|peer| peer.received).collect()
     }
 
+    /// What the senders' cores have counted.
+    pub(super) fn senders(&self) -> impl Iterator<Item = &Counters> {
+        let senders = self.flows.iter().map(|flow| &flow.0[SENDER]);
+        senders.map(|peer| &peer.memory.core.counters)
+    }
+
     /// What has become of the segments with text.
     pub(super) fn counts(&self) -> Counts {
         self.links[SENDER].counts

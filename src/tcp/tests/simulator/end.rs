@@ -6,6 +6,8 @@ use super::super::{
     Events, FlowKey, Header, Instant, IsnGenerator, Keepalive, Listener, OptionsId, Segment,
     SocketOptions, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
 };
+use crate::tcp::congestion::Algorithm;
+use crate::tcp::timers::Timer;
 
 /// A core: what all connections on one side of the path share.
 #[derive(Debug)]
@@ -69,6 +71,7 @@ fn options(chance: &mut Chance) -> SocketOptions {
         },
         send_buffer: BufferLimit::Fixed(4_000 << chance.below(6)),
         notsent_lowat: chance.percent(20).then(|| 1 + chance.below(20_000) as u32),
+        congestion: Algorithm::ALL[chance.below(3) as usize],
         max_segment: chance.percent(20).then(|| 100 + chance.below(1_300) as u16),
         ..SocketOptions::default()
     }
@@ -292,6 +295,28 @@ impl End {
             } else if !self.waits_for_peer {
                 self.with(side, now, |tcb, cx| tcb.shutdown(cx));
             }
+        }
+    }
+
+    /// After all that may be sent has been: the books are right, and something is going to happen.
+    pub(super) fn check_progress(&self, side: &Side) {
+        let Stage::Open(tcb) = &self.stage else {
+            return;
+        };
+        tcb.send.check(&side.core.segments);
+        assert!(tcb.pipe() <= tcb.flight_size(), "{tcb:?}");
+        assert!((1..1 << 30).contains(&tcb.controller.cwnd()), "{tcb:?}");
+        if tcb.state() == State::Closed {
+            return;
+        }
+        if tcb.flight_size() > 0 {
+            assert!(tcb.timers.is_set(Timer::Retransmission), "{tcb:?}");
+        } else if tcb.state().is_synchronized() && tcb.has_unacknowledged() {
+            let waits = tcb.waits_for_buffer() || tcb.next_deadline().is_some();
+            assert!(waits, "{tcb:?}");
+        }
+        if let Some(release) = tcb.pacing_release() {
+            assert!(release < Instant::FAR_FUTURE, "{tcb:?}");
         }
     }
 

@@ -192,3 +192,24 @@ fn reno_is_as_fast_as_its_model() {
         );
     }
 }
+
+/// RFC 8985 section 2: losses are found by what arrives, or by a probe, and the timer is for the
+/// rest. Nor is more sent again than is lost.
+#[test]
+fn losses_are_found_without_the_timer() {
+    for algorithm in algorithms() {
+        let path = bottleneck(RATE, Duration::from_millis(20), PERCENT);
+        let mut bulk = Bulk::new(path, 1);
+        bulk.begin(algorithm);
+        bulk.run_for(Duration::from_secs(30));
+        let lost = bulk.counts().lost + bulk.counts().overflowed;
+        for counters in bulk.senders() {
+            assert!(counters.timeouts * 20 < lost, "{algorithm}: {counters:?}");
+            let again = counters.retrans_segs;
+            assert!(
+                again >= lost - 10 && again * 100 <= lost * 105 + 1_000,
+                "{algorithm}: {again} for {lost}"
+            );
+        }
+    }
+}

@@ -48,6 +48,12 @@ fn path(chance: &mut Chance) -> Path {
         queue: 5 + chance.below(100) as usize,
         queue_octets: 8_000 << chance.below(8),
         mark_at: 2 + chance.below(40) as usize,
+        // IPv6's least MTU gets through.
+        largest: if chance.percent(10) {
+            14 + 1_280 + chance.below(150) as usize
+        } else {
+            usize::MAX
+        },
         delay: milliseconds(chance.below(60)),
         jitter: milliseconds(chance.below(3)),
         loss: percent(chance.below(4) * chance.below(4)),
@@ -126,6 +132,7 @@ impl Simulator {
                 .map_or_else(Vec::new, |payload| side.buffers.emit(&payload));
             self.send(from, connection, &transmit.header, transmit.ecn, &text);
         }
+        self.connections[connection][from].check_progress(&self.sides[from]);
         self.connections[connection][from].retire(&mut self.sides[from], self.now);
     }
 
@@ -262,6 +269,7 @@ fn all_streams_arrive_whole_and_nothing_is_left() {
                     ("overflowed", counts.overflowed),
                     ("corrupted", counts.corrupted),
                     ("marked", counts.marked),
+                    ("swallowed", counts.swallowed),
                 ] {
                     *happened.entry(name).or_insert(0) += count;
                 }
@@ -287,6 +295,15 @@ fn all_streams_arrive_whole_and_nothing_is_left() {
         "overflowed",
         "corrupted",
         "marked",
+        "swallowed",
+        "black_holes",
+        "dsack_undos",
+        "eifel_undos",
+        "loss_probes",
+        "loss_probe_recoveries",
+        "sack_reordering",
+        "lost_retransmits",
+        "ecn_reductions",
     ] {
         assert!(happened[name] > 1, "{name}: {happened:?}");
     }

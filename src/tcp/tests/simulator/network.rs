@@ -22,6 +22,8 @@ pub(super) struct Path {
     pub(super) queue_octets: usize,
     /// Packets that wait when the bottleneck begins to mark those that it may (RFC 3168).
     pub(super) mark_at: usize,
+    /// Octets of the largest packet that gets through; nobody is told of the others.
+    pub(super) largest: usize,
     /// From the bottleneck to the other end.
     pub(super) delay: Duration,
     /// Added to `delay` at random at the most; packets stay in order.
@@ -51,6 +53,7 @@ impl Default for Path {
             queue: usize::MAX,
             queue_octets: usize::MAX,
             mark_at: usize::MAX,
+            largest: usize::MAX,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             loss: 0,
@@ -72,6 +75,7 @@ pub(super) struct Counts {
     pub(super) lost_in_bursts: u64,
     pub(super) overflowed: u64,
     pub(super) marked: u64,
+    pub(super) swallowed: u64,
     pub(super) reordered: u64,
     pub(super) duplicated: u64,
     pub(super) corrupted: u64,
@@ -124,6 +128,10 @@ impl<P: Packet> Link<P> {
     pub(super) fn send(&mut self, now: Instant, mut packet: P) {
         let path = self.path;
         self.counts.sent += 1;
+        if packet.octets() > path.largest {
+            self.counts.swallowed += 1;
+            return;
+        }
         if now >= self.bad_until && self.happens(path.bursts) {
             let length = self.chance.below(2 * path.burst_length.as_nanos());
             self.bad_until = now + Duration::from_nanos(length);

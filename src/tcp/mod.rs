@@ -9,7 +9,7 @@
 //! | `seq`, `state` | sequence arithmetic; the state machine as data |
 //! | `tcb`, `calls` | one connection: its variables; what an application may do with it |
 //! | `input`, `ack`, `text` | RFC 9293 section 3.10.7: a segment arrives |
-//! | `output`, `retransmit`, `duplicate_acks`, `dsack` | everything that a connection sends; what each duplicate ACK says |
+//! | `output`, `syn`, `retransmit`, `duplicate_acks`, `dsack` | everything that a connection sends; what each duplicate ACK says |
 //! | `options` | what may differ from one connection to another |
 //! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
@@ -58,6 +58,7 @@ mod send_queue;
 pub mod seq;
 pub mod state;
 mod statistics;
+mod syn;
 mod tcb;
 mod text;
 mod time_wait;

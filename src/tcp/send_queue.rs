@@ -11,6 +11,12 @@
 //! What is in flight is in a second list, in the order of transmission, and what is lost in a third:
 //! loss detection (RFC 8985) looks at the former's beginning only, retransmission at the latter's.
 
+#[cfg(test)]
+mod check;
+mod lost;
+mod sacked;
+mod split;
+
 use arrayvec::ArrayVec;
 use slab::Slab;
 
@@ -173,11 +179,6 @@ impl SendQueue {
             .filter(|_| self.head != self.unsent)
     }
 
-    /// The lost segment that is next to be sent again.
-    pub(super) fn first_lost<'a>(&self, arena: &'a Slab<SendSegment>) -> Option<&'a SendSegment> {
-        arena.get(self.to_retransmit.first() as usize)
-    }
-
     /// What has been in the network longest.
     pub(super) fn oldest_in_flight<'a>(
         &self,
@@ -197,89 +198,6 @@ impl SendQueue {
     /// Whether nothing follows the first unsent segment.
     pub(super) fn is_last_unsent(&self) -> bool {
         self.unsent == self.tail
-    }
-
-    /// Cuts the first unsent segment after `at` octets. Fails if no buffer is free.
-    pub(super) fn split_unsent(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        buffers: &mut dyn Buffers,
-        at: u16,
-    ) -> bool {
-        self.split(arena, buffers, self.unsent, at)
-    }
-
-    /// Cuts the first lost segment after `at` octets; both parts are lost. Fails if no buffer is
-    /// free.
-    pub(super) fn split_lost(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        buffers: &mut dyn Buffers,
-        at: u16,
-    ) -> bool {
-        self.split(arena, buffers, self.to_retransmit.first(), at)
-    }
-
-    /// Cuts what was sent into segments of at most `smss` octets. Only for text that went with a
-    /// SYN: the peer has since said that it takes less.
-    pub(super) fn split_sent(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        buffers: &mut dyn Buffers,
-        smss: u16,
-    ) {
-        let mut index = self.head;
-        while index != self.unsent
-            && let Some(segment) = arena.get(index as usize)
-        {
-            if segment.len > smss && !self.split(arena, buffers, index, smss) {
-                return;
-            }
-            index = arena[index as usize].next;
-        }
-    }
-
-    /// Cuts a segment after `at` octets. Both parts are where it was.
-    fn split(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        buffers: &mut dyn Buffers,
-        index: u32,
-        at: u16,
-    ) -> bool {
-        let Some(segment) = arena.get_mut(index as usize) else {
-            return false;
-        };
-        let cut = usize::from(segment.skip) + usize::from(at);
-        let Some(buffer) = buffers.split(segment.buffer.id(), cut) else {
-            return false;
-        };
-        let rest = SendSegment {
-            buffer,
-            seq: segment.seq + u32::from(at),
-            len: segment.len - at,
-            skip: 0,
-            ..*segment
-        };
-        let place = segment.place;
-        segment.len = at;
-        // At most one segment per buffer, and buffers are numbered by u32.
-        let behind = arena.insert(rest) as u32;
-        arena[index as usize].next = behind;
-        if self.tail == index {
-            self.tail = behind;
-        }
-        self.segments += 1;
-        match place {
-            Place::Unsent => return true,
-            Place::InFlight => self.in_flight.insert_behind(arena, index, behind),
-            Place::Lost => self.to_retransmit.insert_behind(arena, index, behind),
-            Place::Sacked => {}
-        }
-        if let Some(board) = &mut self.scoreboard {
-            board.on_split(arena, index, behind, place == Place::Sacked);
-        }
-        true
     }
 
     /// The first unsent segment is sent now.
@@ -336,182 +254,6 @@ impl SendQueue {
         }
     }
 
-    /// The first segment is taken for lost. Returns how many octets that are, none if it has not
-    /// been sent or is known to be lost.
-    pub(super) fn mark_head_lost(&mut self, arena: &mut Slab<SendSegment>) -> u32 {
-        let index = self.head;
-        match arena.get(index as usize) {
-            Some(segment) if segment.place == Place::InFlight => self.mark_lost(arena, index),
-            _ => 0,
-        }
-    }
-
-    /// What has been in the network longest is taken for lost. Returns how many octets that are.
-    pub(super) fn mark_oldest_lost(&mut self, arena: &mut Slab<SendSegment>) -> u32 {
-        self.mark_lost(arena, self.in_flight.first())
-    }
-
-    /// All that is in the network is taken for lost.
-    pub(super) fn mark_all_lost(&mut self, arena: &mut Slab<SendSegment>) {
-        while self.oldest_in_flight(arena).is_some() {
-            self.mark_oldest_lost(arena);
-        }
-    }
-
-    fn mark_lost(&mut self, arena: &mut Slab<SendSegment>, index: u32) -> u32 {
-        let Some(segment) = arena.get_mut(index as usize) else {
-            return 0;
-        };
-        segment.place = Place::Lost;
-        let len = u32::from(segment.len);
-        self.lost += len;
-        self.in_flight.remove(arena, index);
-        if index == self.head {
-            self.to_retransmit.push_front(arena, index);
-        } else {
-            self.to_retransmit.push_back(arena, index);
-        }
-        len
-    }
-
-    /// The timer has expired (RFC 6298 rule 5.4): lost are the first segment and, of the others,
-    /// those that `is_overdue`. If the peer says that it has the very first segment, it has thrown
-    /// that away (RFC 2018 section 8), and nothing that it has said counts. Returns whether it has.
-    pub(super) fn mark_lost_on_timeout(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        is_overdue: &dyn Fn(&SendSegment) -> bool,
-    ) -> bool {
-        let reneged = self
-            .first_sent(arena)
-            .is_some_and(|head| head.place == Place::Sacked);
-        if reneged {
-            self.take_back_sacked(arena);
-        }
-        self.mark_head_lost(arena);
-        while let Some(segment) = self.oldest_in_flight(arena) {
-            if !reneged && !is_overdue(segment) {
-                break;
-            }
-            self.mark_oldest_lost(arena);
-        }
-        // RFC 6298 rule 5.4: the earliest segment is sent again, wherever it waited.
-        if let Some(head) = arena.get(self.head as usize)
-            && head.place == Place::Lost
-        {
-            self.to_retransmit.remove(arena, self.head);
-            self.to_retransmit.push_front(arena, self.head);
-        }
-        reneged
-    }
-
-    fn take_back_sacked(&mut self, arena: &mut Slab<SendSegment>) {
-        let mut index = self.head;
-        while index != self.unsent {
-            let Some(segment) = arena.get_mut(index as usize) else {
-                break;
-            };
-            let next = segment.next;
-            if segment.place == Place::Sacked {
-                segment.place = Place::InFlight;
-                self.in_flight.push_back(arena, index);
-            }
-            index = next;
-        }
-        self.sacked = 0;
-        if let Some(board) = &mut self.scoreboard {
-            board.forget();
-        }
-    }
-
-    /// Nothing was lost after all: what was to be sent again is still in the network.
-    pub(super) fn take_back_lost(&mut self, arena: &mut Slab<SendSegment>) {
-        if self.lost == 0 {
-            return;
-        }
-        let mut all = Vec::new();
-        let mut index = self.head;
-        while index != self.unsent {
-            let Some(segment) = arena.get_mut(index as usize) else {
-                break;
-            };
-            if segment.place != Place::Sacked {
-                segment.place = Place::InFlight;
-                all.push((segment.sent_at, index));
-            }
-            index = segment.next;
-        }
-        // A stable sort: what was sent at the same time stays in sequence.
-        all.sort_by_key(|&(sent_at, _)| sent_at);
-        self.lost = 0;
-        self.to_retransmit = SegmentList::EMPTY;
-        self.in_flight = SegmentList::EMPTY;
-        for (_, index) in all {
-            self.in_flight.push_back(arena, index);
-        }
-    }
-
-    /// The peer has what lies in `blocks`. Fails if a limit keeps some of it from being remembered.
-    pub(super) fn mark_sacked(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        blocks: &SackBlocks,
-        delivered: &mut Delivered,
-    ) -> bool {
-        if blocks.is_empty() {
-            return true;
-        }
-        let mut board = match self.scoreboard.take() {
-            Some(board) => board,
-            None => Box::new(Scoreboard::new(self.sent(arena))),
-        };
-        let mut covered = 0;
-        let mut all_known = true;
-        for &block in blocks {
-            all_known &= board.add(arena, block, &mut |arena, index| {
-                covered += u16::from(self.mark_one_sacked(arena, index, delivered));
-            });
-        }
-        board.segments += covered;
-        self.scoreboard = Some(board);
-        all_known
-    }
-
-    /// What was sent and is not acknowledged, by sequence number.
-    fn sent(&self, arena: &Slab<SendSegment>) -> std::collections::VecDeque<u32> {
-        let first = (self.head != self.unsent).then_some(self.head);
-        std::iter::successors(first, |&index| {
-            let next = arena.get(index as usize)?.next;
-            (next != self.unsent && next != NONE).then_some(next)
-        })
-        .collect()
-    }
-
-    fn mark_one_sacked(
-        &mut self,
-        arena: &mut Slab<SendSegment>,
-        index: u32,
-        delivered: &mut Delivered,
-    ) -> bool {
-        let Some(segment) = arena.get_mut(index as usize) else {
-            return false;
-        };
-        let len = u32::from(segment.len);
-        let was = std::mem::replace(&mut segment.place, Place::Sacked);
-        if was == Place::Sacked {
-            return false;
-        }
-        delivered.add(segment, true);
-        self.sacked += len;
-        if was == Place::Lost {
-            self.lost -= len;
-            self.to_retransmit.remove(arena, index);
-        } else {
-            self.in_flight.remove(arena, index);
-        }
-        true
-    }
-
     /// Whether the first segment has been sent more than once.
     pub(super) fn head_was_retransmitted(&self, arena: &Slab<SendSegment>) -> bool {
         arena
@@ -566,82 +308,12 @@ impl SendQueue {
         }
     }
 
-    /// Segments of more than `smss` octets in flight have not arrived: they are more than the path
-    /// carries. Returns whether there are some that were not lost already.
-    pub(super) fn mark_larger_lost(&mut self, arena: &mut Slab<SendSegment>, smss: u16) -> bool {
-        let before = self.lost;
-        let mut index = self.head;
-        while index != self.unsent {
-            let Some(segment) = arena.get(index as usize) else {
-                break;
-            };
-            let (is_larger, next) = (segment.len > smss, segment.next);
-            if is_larger && segment.place == Place::InFlight {
-                self.mark_lost(arena, index);
-            }
-            index = next;
-        }
-        self.lost > before
-    }
-
     /// Gives everything back.
     pub(super) fn clear(&mut self, arena: &mut Slab<SendSegment>, buffers: &mut dyn Buffers) {
         while self.head != NONE {
             self.pop(arena, buffers);
         }
         *self = Self::default();
-    }
-
-    /// That sums and lists are those of the segments.
-    #[cfg(test)]
-    pub(super) fn check(&self, arena: &Slab<SendSegment>) {
-        let (mut lost, mut sacked, mut segments, mut sacked_segments) = (0, 0, 0, 0);
-        let (mut in_flight, mut to_retransmit) = (Vec::new(), Vec::new());
-        let (mut index, mut is_sent) = (self.head, true);
-        while let Some(segment) = arena.get(index as usize) {
-            is_sent &= index != self.unsent;
-            assert_eq!(is_sent, segment.place != Place::Unsent);
-            match segment.place {
-                Place::Unsent => {}
-                Place::InFlight => in_flight.push(index),
-                Place::Lost => {
-                    lost += u32::from(segment.len);
-                    to_retransmit.push(index);
-                }
-                Place::Sacked => {
-                    sacked += u32::from(segment.len);
-                    sacked_segments += 1;
-                }
-            }
-            segments += 1;
-            index = segment.next;
-        }
-        assert_eq!(
-            (lost, sacked, segments, sacked_segments),
-            (
-                self.lost,
-                self.sacked,
-                self.segments,
-                self.sacked_segments()
-            )
-        );
-        for (list, mut expected) in [
-            (self.in_flight, in_flight),
-            (self.to_retransmit, to_retransmit),
-        ] {
-            let mut members = Vec::new();
-            let mut index = list.first();
-            while index != NONE && members.len() <= expected.len() {
-                members.push(index);
-                index = arena[index as usize].later;
-                if index == list.first() {
-                    break;
-                }
-            }
-            members.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(members, expected);
-        }
     }
 
     fn pop(&mut self, arena: &mut Slab<SendSegment>, buffers: &mut dyn Buffers) {

@@ -45,11 +45,14 @@ impl Reno {
         self.model.get_or_insert_default()
     }
 
-    /// RFC 5681 equation 4: half of the flight, at least two segments.
+    /// RFC 5681 equation 4: half of the flight, at least two segments. In whole segments: a part of
+    /// one would not be sent, but have to be acknowledged before the window grows.
     fn halve(&mut self, flight_size: u32) {
         let before = (self.window.cwnd, self.window.ssthresh);
         self.model().undo = Some(before);
-        self.window.ssthresh = (flight_size / 2).max(2 * self.window.smss());
+        let smss = self.window.smss();
+        let half = flight_size / 2;
+        self.window.ssthresh = (half - half % smss).max(2 * smss);
     }
 
     fn avoid_congestion(&mut self, acked: u32) {

@@ -43,12 +43,8 @@ use crate::tcp::{
 };
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
-use crate::wire::{Address, ChecksumPolicy, FlowKey, MacAddr};
+use crate::wire::{self, Address, ChecksumPolicy, FlowKey, MacAddr};
 
-/// IPv4 and TCP without options; the MSS is the MTU less this (RFC 9293 section 3.7.1).
-const IPV4_HEADERS: u16 = 40;
-/// The same for IPv6.
-const IPV6_HEADERS: u16 = 60;
 /// COMPLETION makes no sound: how long a sleeper may leave frames there, or in a TX ring that the
 /// kernel did not empty.
 const COMPLETION_POLL: Duration = Duration::from_millis(1);
@@ -186,15 +182,6 @@ pub enum ConnectError {
     /// The handshake failed.
     #[error("the handshake failed: {0:?}")]
     Failed(CloseReason),
-}
-
-/// Fixed IP and TCP headers.
-fn headers(key: &FlowKey) -> u16 {
-    if key.local.is_ipv4() {
-        IPV4_HEADERS
-    } else {
-        IPV6_HEADERS
-    }
 }
 
 /// See the module.
@@ -421,7 +408,7 @@ impl<P: PacketIo> Stack<P> {
     fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
         let port = &self.ports[queue].queue;
         let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
-        let headers = usize::from(headers(key));
+        let headers = usize::from(wire::fixed_headers(key.local.is_ipv4()));
         let mss = usize::from(port.mtu).min(max_frame).saturating_sub(headers);
         u16::try_from(mss).unwrap_or(u16::MAX)
     }

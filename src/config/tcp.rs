@@ -17,8 +17,7 @@ const SECOND: u64 = 1_000;
 const DAY: u64 = 24 * 3_600 * SECOND;
 /// Octets.
 const PAGE: u64 = 4_096;
-/// The largest window that TCP can say (RFC 7323 section 2.3).
-const MAX_WINDOW: u64 = 0xffff << 14;
+const MAX_WINDOW: u64 = tcp::MAX_WINDOW as u64;
 const TIB: u64 = 1 << 40;
 
 /// A table with the options of connections, and what else it has.

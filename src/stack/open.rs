@@ -16,7 +16,7 @@ use super::{ConnectError, ServiceId, Stack};
 use crate::ring::PacketIo;
 use crate::tcp::{Context, Seq, Tcb};
 use crate::time::Instant;
-use crate::wire::{Address, FlowKey, Link};
+use crate::wire::{self, Address, FlowKey, Link};
 
 /// Counters of RFC 6056 section 3.3.4's table.
 const COUNTERS: usize = 256;
@@ -263,7 +263,9 @@ impl<P: PacketIo> Stack<P> {
         }
         let path_mss = self.path_mss(usize::from(by.queue), key);
         let path_mss = match by.mtu {
-            Some(mtu) => path_mss.min(mtu.max(LEAST_MTU) - super::headers(key)),
+            Some(mtu) => {
+                path_mss.min(mtu.max(LEAST_MTU) - wire::fixed_headers(key.local.is_ipv4()))
+            }
             None => path_mss,
         };
         let options = self.service_options[usize::from(service.0)];

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::counters::{DropReason, Drops};
 use crate::time::{Duration, Instant};
+use crate::wire::ecn::{CE, NOT_ECT};
 use crate::wire::emit::{self, Route};
 use crate::wire::{DatagramKey, FlowKey, Fragment, Link};
 
@@ -20,9 +21,6 @@ const MAX_DATAGRAMS: usize = 1024;
 const MAX_OCTETS: usize = 4 << 20;
 /// What a fragment costs besides its octets.
 const OVERHEAD: usize = 64;
-/// Congestion experienced, and a transport without ECN (RFC 3168 section 5).
-const CE: u8 = 3;
-const NOT_ECT: u8 = 0;
 
 /// The datagrams of which a core has some fragments.
 #[derive(Debug, Default)]

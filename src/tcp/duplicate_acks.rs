@@ -4,11 +4,10 @@
 //! and its first SACK block speaks of that very segment (RFC 2018 section 4). Input is done before
 //! anything is sent, so the segments of a batch must be remembered until then.
 
-use std::num::NonZeroU32;
-
 use arrayvec::ArrayVec;
 use slab::Slab;
 
+use super::arena_id::arena_id;
 use super::context::Core;
 use super::seq::Seq;
 use super::tcb::Tcb;
@@ -30,15 +29,10 @@ pub(super) enum Cause {
 /// The causes of one connection, in order of arrival.
 pub(super) type Causes = ArrayVec<Cause, MAX_CAUSES>;
 
-/// Which [`Causes`] of the core's arena a connection has; made when one is owed, given back when the
-/// last has been said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CausesId(NonZeroU32);
-
-impl CausesId {
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
+arena_id! {
+    /// Which [`Causes`] of the core's arena a connection has; made when one is owed, given back when the
+    /// last has been said.
+    pub(super) CausesId
 }
 
 impl Tcb {
@@ -54,9 +48,8 @@ impl Tcb {
             return;
         }
         let id = *self.causes.get_or_insert_with(|| {
-            // One per connection at most, and those are numbered by u32.
             let index = core.causes.insert(Causes::new());
-            CausesId(NonZeroU32::MIN.saturating_add(index as u32))
+            CausesId::new(index)
         });
         let _ = core.causes[id.index()].try_push(cause);
     }

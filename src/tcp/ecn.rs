@@ -10,12 +10,8 @@ use super::input::{Arrival, Events};
 use super::seq::Seq;
 use super::state::State;
 use super::tcb::Tcb;
+use crate::wire::ecn::{CE, ECT_0, NOT_ECT};
 use crate::wire::tcp::{Flags, Header, Segment};
-
-/// Codepoints of the IP header's ECN field (RFC 3168 section 5).
-pub(super) const NOT_ECT: u8 = 0;
-const ECT_0: u8 = 2;
-const CE: u8 = 3;
 
 /// When ECN is used; as Linux's `tcp_ecn` of 0, 2 and 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

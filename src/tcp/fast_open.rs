@@ -7,8 +7,8 @@
 //! to [`Tcb::send_early`]. Within one connection no octet is delivered twice, as ever.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU32;
 
+use super::arena_id::arena_id;
 use super::context::{Context, Core};
 use super::isn::IsnGenerator;
 use super::seq::Seq;
@@ -106,14 +106,9 @@ pub(super) struct Early {
     sent_text: bool,
 }
 
-/// Which [`Early`] of the core's arena a connection has, until it is established.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EarlyId(NonZeroU32);
-
-impl EarlyId {
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
+arena_id! {
+    /// Which [`Early`] of the core's arena a connection has, until it is established.
+    pub(super) EarlyId
 }
 
 impl Tcb {
@@ -143,13 +138,12 @@ impl Tcb {
         remote: Address,
     ) {
         self.forget_early(core);
-        // One per connection at most, and those are numbered by u32.
         let id = core.fast_opens.insert(Early {
             option,
             remote,
             sent_text: false,
-        }) as u32;
-        self.early = Some(EarlyId(NonZeroU32::MIN.saturating_add(id)));
+        });
+        self.early = Some(EarlyId::new(id));
     }
 
     /// Whether text may be queued, and of a server sent, before the handshake has ended.

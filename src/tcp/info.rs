@@ -9,6 +9,7 @@ use super::tcb::Tcb;
 use super::time_wait::TimeWait;
 use super::timers::Timer;
 use crate::time::{Duration, Instant};
+use crate::wire::fixed_headers;
 
 /// A snapshot of one connection: what `struct tcp_info` of Linux says, in octets and times where
 /// that has segments and jiffies. What nobody measures is `None`, and what nobody ever does is
@@ -136,8 +137,7 @@ impl Tcb {
         let statistics = &self.statistics;
         let tuning = self.receive_tuning(core);
         let has_received = self.octets_received() > 0;
-        let is_ipv4 = self.opening.is_ipv4;
-        let headers = if is_ipv4 { 40 } else { 60 };
+        let headers = fixed_headers(self.opening.is_ipv4);
         Info {
             state: self.state,
             options: Some(Box::new(self.options(core).clone())),

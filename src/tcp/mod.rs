@@ -22,6 +22,7 @@
 //! | `time_wait` | 2MSL in 64 bytes |
 
 mod ack;
+mod arena_id;
 mod buffers;
 mod calls;
 mod config;
@@ -75,7 +76,9 @@ pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;
 pub use self::listen::{Listener, SynEntry, SynVerdict};
-pub use self::options::{BufferLimit, Keepalive, Linger, Marking, OptionsId, SocketOptions};
+pub use self::options::{
+    BufferLimit, Keepalive, Linger, MAX_WINDOW, Marking, OptionsId, SocketOptions,
+};
 pub use self::output::{Payload, Transmit};
 pub use self::rate::RateSample;
 pub use self::receive_queue::Readable;

@@ -10,6 +10,7 @@ use std::ops::Index;
 use arrayvec::ArrayVec;
 use slab::Slab;
 
+use super::arena_id::arena_id;
 use super::congestion::Algorithm;
 use super::context::{Context, Core};
 use super::tcb::Tcb;
@@ -17,7 +18,7 @@ use super::timers::Timer;
 use crate::time::Duration;
 
 /// The largest window that can be said: 16 bits, shifted by 14 (RFC 7323 section 2.3).
-pub(super) const MAX_WINDOW: u32 = 0xffff << 14;
+pub const MAX_WINDOW: u32 = 0xffff << 14;
 /// Where a window that is tuned begins; Linux's `tcp_rmem` has the same effect.
 const INITIAL_WINDOW: u32 = 64 * 1024;
 /// What IANA recommends for the TTL, and Linux's default.
@@ -194,17 +195,14 @@ pub struct Marking {
     pub hop_limit: u8,
 }
 
-/// Which of a core's sets of options a listener or a connection has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OptionsId(NonZeroU32);
+arena_id! {
+    /// Which of a core's sets of options a listener or a connection has.
+    pub OptionsId
+}
 
 impl OptionsId {
     /// The core's defaults.
     pub const DEFAULT: Self = Self(NonZeroU32::MIN);
-
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
 }
 
 impl Default for OptionsId {
@@ -278,8 +276,7 @@ impl OptionSets {
             Some(&index) => index,
             None => self.insert(options),
         };
-        // No more sets than connections and listeners, which are numbered by u32.
-        OptionsId(NonZeroU32::MIN.saturating_add(index as u32))
+        OptionsId::new(index)
     }
 
     fn insert(&mut self, options: SocketOptions) -> usize {
@@ -462,7 +459,7 @@ mod tests {
         assert_eq!(sets.len(), 1_001);
         // Nor when they have gone: those that follow are shared as ever.
         for index in 1..=1_000 {
-            sets.release(OptionsId(NonZeroU32::MIN.saturating_add(index)));
+            sets.release(OptionsId::new(index as usize));
         }
         let nodelay = SocketOptions {
             nodelay: true,

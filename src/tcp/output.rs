@@ -3,13 +3,13 @@
 use super::buffers::BufferId;
 use super::context::Context;
 use super::duplicate_acks::Cause;
-use super::ecn::NOT_ECT;
 use super::input::Events;
 use super::sack;
 use super::seq::Seq;
 use super::state::State;
 use super::tcb::{AckDue, FinState, Tcb};
 use super::timers::Timer;
+use crate::wire::ecn::NOT_ECT;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 
 /// Two NOPs and the option's kind and length, then eight octets per block (RFC 2018 section 3).

@@ -9,16 +9,12 @@ use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{CloseReason, TIMESTAMPS_LEN, Tcb};
 use crate::time::{Duration, Instant};
-use crate::wire::FlowKey;
 use crate::wire::icmp::IcmpError;
+use crate::wire::{FlowKey, fixed_headers};
 
 /// How long a lowered MTU is believed: RFC 1191 section 6.3 and RFC 8201 section 4 advise ten
 /// minutes, and forbid less than five.
 pub(super) const BELIEVED: Duration = Duration::from_secs(600);
-/// Fixed IPv4 and TCP headers.
-const IPV4_HEADERS: u16 = 40;
-/// The same for IPv6.
-const IPV6_HEADERS: u16 = 60;
 /// RFC 1191 section 3: no IPv4 link has less. A lower claim is a lie.
 const LEAST_CLAIM_IPV4: u32 = 68;
 /// Lower claims count as this, as in Linux (`min_pmtu`): a forged one must not make headers of all
@@ -181,12 +177,7 @@ impl Tcb {
 
     /// An MTU less fixed headers.
     pub(super) fn mss_of(&self, mtu: u16) -> u16 {
-        let headers = if self.opening.is_ipv4 {
-            IPV4_HEADERS
-        } else {
-            IPV6_HEADERS
-        };
-        mtu.saturating_sub(headers)
+        mtu.saturating_sub(fixed_headers(self.opening.is_ipv4))
     }
 
     fn handle_packet_too_big(

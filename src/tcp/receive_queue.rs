@@ -2,11 +2,11 @@
 //! of order and waiting for a gap to fill. Made when there is such text, freed when there is none.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::ops::{Deref, Range};
 
 use slab::Slab;
 
+use super::arena_id::arena_id;
 use super::seq::Seq;
 
 /// Octets of a page. One octet can pin a page, so limits count pages.
@@ -28,19 +28,9 @@ pub(super) struct ReceiveMemory {
     spare: Vec<ReceiveQueue>,
 }
 
-/// Which queue of [`ReceiveMemory`] a connection has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct QueueId(NonZeroU32);
-
-impl QueueId {
-    fn new(index: usize) -> Self {
-        // One per connection at most, and those are numbered by u32.
-        Self(NonZeroU32::MIN.saturating_add(index as u32))
-    }
-
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
+arena_id! {
+    /// Which queue of [`ReceiveMemory`] a connection has.
+    pub(super) QueueId
 }
 
 /// Text that is ready for the application, taken out of its queue for the time of the call.

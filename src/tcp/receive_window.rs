@@ -2,10 +2,9 @@
 //! twice of what the application consumes in a round trip, so that it is never the receiver that
 //! holds up a sender whose window grows ("dynamic right-sizing", as Linux does it too).
 
-use std::num::NonZeroU32;
-
 use slab::Slab;
 
+use super::arena_id::arena_id;
 use super::context::{Context, Core};
 use super::options::{BufferLimit, MAX_WINDOW, SocketOptions};
 use super::seq::Seq;
@@ -37,14 +36,9 @@ pub(super) struct ReceiveTuning {
     window_since: Instant,
 }
 
-/// Which [`ReceiveTuning`] of the core's arena a connection has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TuningId(NonZeroU32);
-
-impl TuningId {
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
+arena_id! {
+    /// Which [`ReceiveTuning`] of the core's arena a connection has.
+    pub(super) TuningId
 }
 
 /// The arena of all connections of a core.
@@ -198,8 +192,7 @@ impl Tcb {
             window_end: self.rcv.edge,
             window_since: now,
         });
-        // One per connection at most, and those are numbered by u32.
-        self.tuning = Some(TuningId(NonZeroU32::MIN.saturating_add(index as u32)));
+        self.tuning = Some(TuningId::new(index));
     }
 
     pub(super) fn forget_tuning(&mut self, core: &mut Core) {

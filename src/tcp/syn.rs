@@ -1,12 +1,12 @@
 //! SYN and SYN-ACK of a connection (RFC 9293 section 3.5), with what they negotiate, and the text
 //! that may go with a SYN (RFC 7413).
 
-use super::ecn::NOT_ECT;
 use super::output::{Payload, SegmentBuilder, Transmit};
 use super::state::State;
 use super::tcb::AckDue;
 use super::timers::Timer;
 use crate::time::Instant;
+use crate::wire::ecn::NOT_ECT;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 
 impl SegmentBuilder<'_, '_> {

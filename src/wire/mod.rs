@@ -5,6 +5,7 @@
 //! place.
 
 pub mod checksum;
+pub mod ecn;
 pub mod emit;
 pub mod ethernet;
 #[cfg(test)]
@@ -29,6 +30,13 @@ const TCP: u8 = 6;
 const ICMP: u8 = 1;
 /// The protocol number of ICMPv6.
 const ICMPV6: u8 = 58;
+
+/// Octets of the IP and TCP headers without options and extensions; the MSS is the MTU less this (RFC
+/// 9293 section 3.7.1).
+pub const fn fixed_headers(is_ipv4: bool) -> u16 {
+    let ip = if is_ipv4 { ipv4::HEADER } else { ipv6::HEADER };
+    (ip + tcp::HEADER) as u16
+}
 
 /// An IPv4 or IPv6 address in one shape: IPv4 is held as `::ffff:a.b.c.d` (RFC 4291 section
 /// 2.5.5.2), so that keys compare and hash as 16 bytes. A frame whose IPv6 header carries such an

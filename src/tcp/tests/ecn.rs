@@ -1,12 +1,10 @@
 //! Explicit congestion notification (RFC 3168), and that nothing else changes without it.
 
 use super::*;
+use crate::wire::ecn::{CE, ECT_0, NOT_ECT};
 
 const ECE: Flags = Flags::ECE;
 const CWR: Flags = Flags::CWR;
-const NOT_ECT: u8 = 0;
-const ECT_0: u8 = 2;
-const CE: u8 = 3;
 
 fn with(mode: EcnMode) -> Setup {
     Setup {

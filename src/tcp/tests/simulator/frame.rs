@@ -3,6 +3,7 @@
 use super::super::{Chance, FlowKey, Header};
 use super::network::Packet;
 use crate::wire::checksum::Sum;
+use crate::wire::ecn::{CE, NOT_ECT};
 use crate::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use crate::wire::{self, ChecksumPolicy, Link, MacAddr};
 
@@ -11,10 +12,6 @@ const ETHERNET: usize = 14;
 const IPV4_COVERED: usize = ETHERNET;
 /// The same of IPv6: its addresses are, by the pseudo-header; what is before them is by nothing.
 const IPV6_COVERED: usize = ETHERNET + 8;
-/// Not ECN-capable (RFC 3168 section 5).
-const NOT_ECT: u8 = 0;
-/// Congestion Experienced.
-const CE: u8 = 3;
 
 /// A frame on its way.
 #[derive(Clone, Debug)]

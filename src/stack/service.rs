@@ -140,7 +140,7 @@ impl Socket<'_> {
         self.update_options(|options| options.linger = linger);
     }
 
-    /// Another congestion control, which starts anew.
+    /// Another congestion control, which goes on with the window of the one before.
     pub fn set_congestion(&mut self, congestion: Algorithm) {
         self.update_options(|options| options.congestion = congestion);
     }

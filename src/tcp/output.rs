@@ -256,8 +256,7 @@ impl SegmentBuilder<'_, '_> {
             return None;
         }
         if self.fin_was_sent() {
-            self.tcb.retransmits = self.tcb.retransmits.saturating_add(1);
-            self.cx.core.counters.retrans_segs += 1;
+            self.count_retransmission(0);
         }
         self.tcb.fin = FinState::Sent;
         self.tcb.snd.nxt = self.tcb.snd.end + 1;
@@ -362,7 +361,7 @@ impl SegmentBuilder<'_, '_> {
     /// The window field, and with it the right edge that we are held to.
     fn window(&mut self) -> u32 {
         let free = self.tcb.free_window(self.cx);
-        let edge = self.tcb.window_edge(self.cx);
+        let edge = self.tcb.window_edge(self.cx, free);
         let rcv = &mut self.tcb.rcv;
         let unit = 1 << rcv.shift;
         let window = edge.since(rcv.nxt);

@@ -61,7 +61,8 @@ fn wanted_window(copied: u32, space: u32, rmss: u16) -> u32 {
 impl Tcb {
     /// The application has read: tells the peer of the room, if it is worth a segment.
     pub(super) fn update_window(&mut self, cx: &Context<'_>) {
-        if self.state.may_receive() && self.window_edge(cx).after(self.rcv.edge) {
+        let free = self.free_window(cx);
+        if self.state.may_receive() && self.window_edge(cx, free).after(self.rcv.edge) {
             self.pending.ack = AckDue::Now;
         }
     }
@@ -82,10 +83,11 @@ impl Tcb {
         }
     }
 
-    /// Where the window should end now: at most as far as memory allows, never left of where it
-    /// ended, and further only by a step that is worth it (RFC 9293 section 3.8.6.2.2).
-    pub(super) fn window_edge(&self, cx: &Context<'_>) -> Seq {
-        let edge = self.rcv.nxt + self.free_window(cx);
+    /// Where the window should end now: at most as far as there is a [`free`](Self::free_window)
+    /// one, never left of where it ended, and further only by a step that is worth it (RFC 9293
+    /// section 3.8.6.2.2).
+    pub(super) fn window_edge(&self, cx: &Context<'_>, free: u32) -> Seq {
+        let edge = self.rcv.nxt + free;
         let step = (self.window_limit(cx.core) / 2).min(u32::from(self.rcv.rmss));
         if edge.after(self.rcv.edge) && edge.since(self.rcv.edge) >= step {
             edge

@@ -15,7 +15,7 @@ impl SegmentBuilder<'_, '_> {
         }
         let segments = &mut self.cx.core.segments;
         let lost = tcb.send.first_lost(segments)?;
-        let (seq, is_too_big) = (lost.seq, lost.len > tcb.smss);
+        let (seq, is_too_big, sent_at) = (lost.seq, lost.len > tcb.smss, lost.sent_at);
         let len = lost.len.min(tcb.smss);
         let end = seq + u32::from(len);
         let payload = Payload {
@@ -44,22 +44,16 @@ impl SegmentBuilder<'_, '_> {
         }
         let departure = tcb.on_departure(self.cx.now, u32::from(len));
         let segments = &mut self.cx.core.segments;
-        let original = tcb.send.first_lost(segments).map(|lost| lost.sent_at);
-        let first = tcb.send.first_sent(segments).map(|first| first.sent_at);
-        let original = original
-            .into_iter()
-            .chain(first)
-            .min()
-            .unwrap_or(self.cx.now);
+        // The peer echoes the timestamp of the segment that last moved its RCV.NXT, which may be the
+        // first in flight, sent before the one that is lost.
+        let first = tcb.send.first_sent(segments);
+        let original = first.map_or(sent_at, |first| first.sent_at.min(sent_at));
         tcb.send
             .mark_retransmitted(segments, self.cx.now, departure);
         tcb.on_retransmitted(self.cx.now, original, seq, len);
         tcb.sent_at = self.cx.now;
-        tcb.retransmits = tcb.retransmits.saturating_add(1);
-        let again = &mut tcb.statistics.octets_retransmitted;
-        *again = again.wrapping_add(u32::from(len));
-        self.cx.core.counters.retrans_segs += 1;
-        let fin = end == tcb.snd.end && self.fin_was_sent();
+        self.count_retransmission(len);
+        let fin = end == self.tcb.snd.end && self.fin_was_sent();
         if fin {
             self.tcb.fin = FinState::Sent;
         }
@@ -91,18 +85,25 @@ impl SegmentBuilder<'_, '_> {
             let departure = tcb.on_departure(self.cx.now, u32::from(len));
             tcb.send.mark_probed(segments, self.cx.now, departure);
             tcb.sent_at = self.cx.now;
-            let again = &mut tcb.statistics.octets_retransmitted;
-            *again = again.wrapping_add(u32::from(len));
-            let fin = end == tcb.snd.end && self.fin_was_sent();
+            self.count_retransmission(len);
+            let fin = end == self.tcb.snd.end && self.fin_was_sent();
             self.text_segment(seq, payload, fin)
         } else if self.fin_was_sent() {
+            self.count_retransmission(0);
             self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None)
         } else {
             return None;
         };
-        self.tcb.retransmits = self.tcb.retransmits.saturating_add(1);
-        self.cx.core.counters.retrans_segs += 1;
         self.tcb.on_probe_sent(self.cx, true);
         Some(transmit)
+    }
+
+    /// A segment with so much text, or a FIN alone, is sent again.
+    pub(super) fn count_retransmission(&mut self, len: u16) {
+        let tcb = &mut *self.tcb;
+        tcb.retransmits = tcb.retransmits.saturating_add(1);
+        let again = &mut tcb.statistics.octets_retransmitted;
+        *again = again.wrapping_add(u32::from(len));
+        self.cx.core.counters.retrans_segs += 1;
     }
 }

@@ -42,13 +42,7 @@ impl Scoreboard {
     }
 
     /// `behind` was cut off the sent segment `index`.
-    pub(super) fn on_split(
-        &mut self,
-        arena: &Slab<SendSegment>,
-        index: u32,
-        behind: u32,
-        is_sacked: bool,
-    ) {
+    pub(super) fn on_split(&mut self, arena: &Slab<SendSegment>, index: u32, behind: u32) {
         let seq = arena[index as usize].seq;
         let at = self.sent.partition_point(|&index| {
             arena
@@ -56,7 +50,6 @@ impl Scoreboard {
                 .is_some_and(|segment| segment.seq.at_or_before(seq))
         });
         self.sent.insert(at, behind);
-        self.segments += u16::from(is_sacked);
     }
 
     pub(super) fn on_popped(&mut self) {

@@ -4,7 +4,7 @@ use crate::tcp::tcb::Tcb;
 use crate::time::Duration;
 
 impl Tcb {
-    /// Linux's `ca_state`: open, disorder, cwr, recovery, loss.
+    /// Linux's `ca_state`: open, disorder, recovery, loss.
     pub(in crate::tcp) fn ca_state(&self) -> &'static str {
         self.recovery.phase.name()
     }

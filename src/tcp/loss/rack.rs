@@ -93,7 +93,6 @@ impl Delivered {
         self.largest = self.largest.max(segment.skip + segment.len);
         if segment.retransmitted {
             self.retransmitted = true;
-            self.acked_at = None;
         } else {
             self.original |= end.at_or_before(self.recover + 1);
             self.reordered |= end.before(self.fack_before);
@@ -125,17 +124,14 @@ impl Delivered {
         echoes_older || self.now.saturating_since(segment.sent_at) < self.min_rtt
     }
 
-    /// The round trip of what was sent once. An acknowledgment that a retransmission has set free
-    /// covers what waited for it at the peer.
+    /// The round trip of what was sent once, unless it [is ambiguous](Self::is_ambiguous).
     pub(in crate::tcp) fn rtt(&self) -> Option<Duration> {
-        if self.retransmitted {
-            return None;
-        }
         let sent_at = self.acked_at.or(self.sacked_at)?;
         Some(self.now.saturating_since(sent_at))
     }
 
-    /// Whether Karn's algorithm forbids to measure by the time of transmission.
+    /// Whether Karn's algorithm forbids to measure by the time of transmission: an acknowledgment
+    /// that a retransmission has set free covers what waited for it at the peer.
     pub(in crate::tcp) fn is_ambiguous(&self) -> bool {
         self.retransmitted
     }

@@ -204,8 +204,6 @@ impl Tcb {
             // RFC 4015 section 3.2: the next timeout is measured from here.
             self.rtt.on_spurious_timeout();
         }
-        if let Some(episode) = &mut self.recovery.episode {
-            episode.undo = None;
-        }
+        self.forget_undo();
     }
 }

@@ -69,6 +69,7 @@ impl SendQueue {
             ..*segment
         };
         let place = segment.place;
+        debug_assert_ne!(place, Place::Sacked, "what has arrived is not cut");
         segment.len = at;
         // At most one segment per buffer, and buffers are numbered by u32.
         let behind = arena.insert(rest) as u32;
@@ -84,7 +85,7 @@ impl SendQueue {
             Place::Sacked => {}
         }
         if let Some(board) = &mut self.scoreboard {
-            board.on_split(arena, index, behind, place == Place::Sacked);
+            board.on_split(arena, index, behind);
         }
         true
     }

@@ -1,23 +1,24 @@
 //! Passive opens of one stack beside each other (RFC 9293 section 3.9.1.1), frame by frame.
 
+#[path = "support/memory.rs"]
+mod memory;
+
 use std::num::NonZeroU8;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use corelane::ring::sim::{SimConfig, SimDevice};
-use corelane::stack::{Queue, Service, Socket, Stack, StackConfig};
-use corelane::tcp::{Config, SocketOptions};
+use corelane::ring::sim::SimDevice;
+use corelane::stack::{Service, Socket, Stack};
+use corelane::tcp::SocketOptions;
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{Flags, Header};
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
+use corelane::wire::{Address, ChecksumPolicy, FlowKey, Packet, parse};
+use memory::{CLIENT, LINK, SERVER_MAC, START, Settings, io};
 
-const ONE: Address = Address::from_ipv4([198, 18, 0, 1]);
+const ONE: Address = memory::SERVER;
 const OTHER: Address = Address::from_ipv4([198, 18, 0, 3]);
 const NEITHER: Address = Address::from_ipv4([198, 18, 0, 5]);
-const PEER: Address = Address::from_ipv4([198, 18, 0, 2]);
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const PEER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
 
 /// Says its name when a connection opens.
@@ -45,28 +46,13 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let now = Instant::from_millis(1);
-        let config = StackConfig {
-            tcp: Config::default(),
-            max_connections: 100,
-            secret: [7; 32],
-            hash_key: [1, 2],
-            other_workers: 0,
-        };
-        let queue = Queue {
-            io: SimDevice::new(&SimConfig::default()).unwrap(),
-            id: 0,
-            mac: MAC,
-            mtu: 1500,
-            checksums: ChecksumPolicy::Full,
-        };
         let (sender, opened) = channel();
-        let mut stack = Stack::new(config, vec![queue], now);
+        let mut stack = memory::stack(SERVER_MAC, &Settings::default());
         stack.listen(&[ONE], 7, Named("one", sender.clone()));
         stack.listen(&[OTHER], 7, Named("other", sender.clone()));
         stack.listen(&[ONE, OTHER], 8, Named("both", sender));
         Self {
-            now,
+            now: START,
             said: (0, 0),
             stack,
             opened,
@@ -87,13 +73,9 @@ impl Server {
         text: &[u8],
     ) -> Option<Header> {
         let route = Route {
-            link: Link {
-                local: PEER_MAC,
-                remote: MAC,
-                vlan: None,
-            },
+            link: LINK,
             key: FlowKey {
-                local: PEER,
+                local: CLIENT,
                 remote: to.0,
                 local_port: from,
                 remote_port: to.1,
@@ -106,17 +88,12 @@ impl Server {
         let payload = (text.len(), Sum::of(text));
         let len = segment_headers(&mut frame, &route, header, payload);
         frame.extend(text);
-        let io = |stack: &mut Stack<SimDevice>, frame: &[u8]| {
-            let device = &mut stack.queues_mut().next().unwrap().io;
-            assert!(device.receive(frame));
-        };
-        io(&mut self.stack, &frame[MAX_HEADERS - len..]);
+        assert!(io(&mut self.stack).receive(&frame[MAX_HEADERS - len..]));
         self.now += Duration::from_micros(100);
         self.stack.turn(self.now);
         let mut answer = None;
-        let device = &mut self.stack.queues_mut().next().unwrap().io;
         let said = &mut self.said;
-        device.take_sent(|frame| match parse(frame, ChecksumPolicy::Full) {
+        io(&mut self.stack).take_sent(|frame| match parse(frame, ChecksumPolicy::Full) {
             Ok(Packet::Tcp { key, segment, .. }) => {
                 // Behind Ethernet.
                 *said = (frame[14 + 1], frame[14 + 8]);

@@ -1,23 +1,23 @@
 //! Active opens of whole stacks over the in-memory network: ports, refusals, several workers.
 
+#[path = "support/memory.rs"]
+mod memory;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use corelane::ring::sim::{SimConfig, SimDevice};
+use corelane::ring::sim::SimDevice;
 use corelane::stack::{
-    ClientPorts, ConnectError, Destination, Opening, Queue, Rss, Service, ServiceId, Socket, Stack,
-    StackConfig, Steering,
+    ClientPorts, ConnectError, Destination, Opening, Rss, Service, ServiceId, Socket, Stack,
+    Steering,
 };
 use corelane::tcp::{CloseReason, Config, State};
 use corelane::time::{Duration, Instant};
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+use corelane::wire::{Address, FlowKey, Link};
+use memory::{CLIENT, CLIENT_MAC, Echo, LINK, SERVER, SERVER_MAC, Settings, count, io, stack};
 
-const SERVER: Address = Address::from_ipv4([198, 18, 0, 1]);
-const CLIENT: Address = Address::from_ipv4([198, 18, 0, 2]);
-const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const PORT: u16 = 7;
 const CLIENT_PORTS: RangeInclusive<u16> = 61_000..=61_003;
 
@@ -61,20 +61,6 @@ impl Service for Greeter {
     }
 }
 
-struct Echo;
-
-impl Service for Echo {
-    type Connection = ();
-
-    fn on_open(&mut self, socket: &mut Socket<'_>) {
-        assert_eq!(socket.token(), None);
-    }
-
-    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        socket.send(data)
-    }
-}
-
 /// Workers that open, and a server of one worker.
 struct World {
     now: Instant,
@@ -85,37 +71,29 @@ struct World {
     mute: bool,
 }
 
-fn stack(mac: MacAddr, id: u32, other_workers: usize, config: &Settings) -> Stack<SimDevice> {
-    let stack = StackConfig {
-        tcp: config.tcp.clone(),
-        max_connections: config.max_connections,
-        secret: [mac.0[5]; 32],
-        hash_key: [1, 2],
-        other_workers,
-    };
-    let queue = Queue {
-        io: SimDevice::new(&SimConfig::default()).unwrap(),
-        id,
-        mac,
-        mtu: 1500,
-        checksums: ChecksumPolicy::Full,
-    };
-    Stack::new(stack, vec![queue], Instant::from_millis(1))
-}
-
-struct Settings {
-    tcp: Config,
-    max_connections: usize,
+/// The stacks of a [`World`], and how each of its clients is steered.
+struct Opens {
+    stack: Settings,
     steering: Vec<Steering>,
 }
 
-impl Default for Settings {
+impl Default for Opens {
     fn default() -> Self {
         Self {
-            tcp: Config::default(),
-            max_connections: 100,
+            stack: Settings {
+                max_connections: 100,
+                ..Settings::default()
+            },
             steering: vec![Steering::Dealt { index: 0, of: 1 }],
         }
+    }
+}
+
+/// One client.
+fn opens(stack: Settings) -> Opens {
+    Opens {
+        stack,
+        ..Opens::default()
     }
 }
 
@@ -127,21 +105,22 @@ fn destination() -> Destination {
         local: CLIENT,
         remote: SERVER,
         port: PORT,
-        link: Link {
-            local: CLIENT_MAC,
-            remote: SERVER_MAC,
-            vlan: None,
-        },
+        link: LINK,
         mtu: None,
     }
 }
 
 impl World {
-    fn new(settings: &Settings) -> Self {
+    fn new(opens: &Opens) -> Self {
         let (sender, heard) = channel();
-        let workers = settings.steering.len();
-        let clients = (0..).zip(&settings.steering).map(|(id, steering)| {
-            let mut client = stack(CLIENT_MAC, id, workers - 1, settings);
+        let workers = opens.steering.len();
+        let clients = (0..).zip(&opens.steering).map(|(id, steering)| {
+            let settings = Settings {
+                queue_id: id,
+                other_workers: workers - 1,
+                ..opens.stack.clone()
+            };
+            let mut client = stack(CLIENT_MAC, &settings);
             let greeter = Greeter {
                 heard: sender.clone(),
             };
@@ -150,7 +129,7 @@ impl World {
             client
         });
         let clients = clients.collect();
-        let mut server = stack(SERVER_MAC, 0, 0, &Settings::default());
+        let mut server = stack(SERVER_MAC, &Settings::default());
         server.listen(&[SERVER], PORT, Echo);
         Self {
             now: Instant::from_millis(1),
@@ -200,19 +179,9 @@ impl World {
     }
 }
 
-fn io(stack: &mut Stack<SimDevice>) -> &mut SimDevice {
-    &mut stack.queues_mut().next().unwrap().io
-}
-
-fn count(stack: &Stack<SimDevice>, name: &str) -> u64 {
-    let counters = stack.counters().stack;
-    let found = counters.into_iter().find(|&(counter, _)| counter == name);
-    found.unwrap().1
-}
-
 #[test]
 fn an_open_chooses_a_port_and_says_how_it_went() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     let key = world.open(5).unwrap();
     assert!(CLIENT_PORTS.contains(&key.local_port));
     assert_eq!((key.remote, key.remote_port), (SERVER, PORT));
@@ -225,7 +194,7 @@ fn an_open_chooses_a_port_and_says_how_it_went() {
 
 #[test]
 fn a_refusal_and_silence_are_told_with_the_token() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     let closed = Destination {
         port: 9,
         ..destination()
@@ -248,7 +217,7 @@ fn a_refusal_and_silence_are_told_with_the_token() {
 
 #[test]
 fn what_is_no_way_is_told_to_the_service_too() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     let remote = "198.18.0.1:7".parse().unwrap();
     let opening = Opening {
         service: GREETER,
@@ -272,7 +241,7 @@ fn what_is_no_way_is_told_to_the_service_too() {
 
 #[test]
 fn when_all_ports_are_taken_the_next_open_says_so() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     world.mute = true;
     let mut ports: Vec<u16> = (0..4).map(|n| world.open(n).unwrap().local_port).collect();
     ports.sort_unstable();
@@ -294,7 +263,7 @@ fn when_all_ports_are_taken_the_next_open_says_so() {
 /// As Linux does it (`net.ipv4.tcp_tw_reuse`): with timestamps, and after a second.
 #[test]
 fn a_port_in_time_wait_serves_again_after_a_second() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     for token in 0..4 {
         world.open(token).unwrap();
         world.run();
@@ -324,13 +293,13 @@ fn a_port_in_time_wait_serves_again_after_a_second() {
 
 #[test]
 fn without_timestamps_time_wait_keeps_its_port() {
-    let mut world = World::new(&Settings {
+    let mut world = World::new(&opens(Settings {
         tcp: Config {
             timestamps: false,
             ..Config::default()
         },
         ..Settings::default()
-    });
+    }));
     for token in 0..4 {
         world.open(token).unwrap();
         world.run();
@@ -343,10 +312,10 @@ fn without_timestamps_time_wait_keeps_its_port() {
 
 #[test]
 fn a_full_table_gives_up_its_oldest_time_wait() {
-    let mut world = World::new(&Settings {
+    let mut world = World::new(&opens(Settings {
         max_connections: 2,
         ..Settings::default()
-    });
+    }));
     for token in 0..3 {
         world.open(token).unwrap();
         world.run();
@@ -361,7 +330,7 @@ fn a_full_table_gives_up_its_oldest_time_wait() {
 
 #[test]
 fn what_is_not_there_is_named_and_nothing_panics() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     let now = world.now;
     let client = &mut world.clients[0];
     let key = FlowKey {
@@ -370,18 +339,17 @@ fn what_is_not_there_is_named_and_nothing_panics() {
         local_port: 1,
         remote_port: PORT,
     };
-    let link = destination().link;
     assert_eq!(
-        client.connect(now, key, link, 9, GREETER),
+        client.connect(now, key, LINK, 9, GREETER),
         Err(ConnectError::NoSuchQueue)
     );
     assert_eq!(
-        client.connect(now, key, link, 0, ServiceId::nth(1)),
+        client.connect(now, key, LINK, 0, ServiceId::nth(1)),
         Err(ConnectError::NoSuchService)
     );
-    assert_eq!(client.connect(now, key, link, 0, GREETER), Ok(()));
+    assert_eq!(client.connect(now, key, LINK, 0, GREETER), Ok(()));
     assert_eq!(
-        client.connect(now, key, link, 0, GREETER),
+        client.connect(now, key, LINK, 0, GREETER),
         Err(ConnectError::InUse)
     );
     // RFC 9293 section 3.9.2.3, MUST-46.
@@ -401,7 +369,7 @@ fn what_is_not_there_is_named_and_nothing_panics() {
 
 #[test]
 fn draining_opens_nothing_and_gives_up_what_is_unanswered() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     world.mute = true;
     world.open(1).unwrap();
     world.run();
@@ -416,7 +384,7 @@ fn draining_opens_nothing_and_gives_up_what_is_unanswered() {
 
 #[test]
 fn a_route_with_a_smaller_mtu_makes_smaller_segments() {
-    let mut world = World::new(&Settings::default());
+    let mut world = World::new(&Opens::default());
     let narrow = Destination {
         mtu: Some(1_000),
         ..destination()
@@ -430,13 +398,13 @@ fn a_route_with_a_smaller_mtu_makes_smaller_segments() {
     assert_eq!(server.info.mss, 948);
 }
 
-fn two_dealt() -> Settings {
-    Settings {
+fn two_dealt() -> Opens {
+    Opens {
         steering: vec![
             Steering::Dealt { index: 0, of: 2 },
             Steering::Dealt { index: 1, of: 2 },
         ],
-        ..Settings::default()
+        ..Opens::default()
     }
 }
 
@@ -496,12 +464,12 @@ fn a_simultaneous_open_succeeds_at_the_wrong_worker_too() {
 fn ports_are_chosen_so_that_answers_arrive_where_they_are_awaited() {
     let key: Vec<u8> = (0..40_u8).map(|at| at.wrapping_mul(151) ^ 0x5a).collect();
     let rss = Arc::new(Rss::new(&key, &[0, 1]).unwrap());
-    let mut world = World::new(&Settings {
+    let mut world = World::new(&Opens {
         steering: vec![
             Steering::Hashed(Arc::clone(&rss)),
             Steering::Hashed(Arc::clone(&rss)),
         ],
-        ..Settings::default()
+        ..Opens::default()
     });
     world.mute = true;
     let mut ports = Vec::new();
@@ -528,15 +496,12 @@ fn text_goes_with_the_syn_from_the_second_open_on() {
         fast_open_queue: 1,
         ..Config::default()
     };
-    let mut world = World::new(&Settings {
-        tcp: tcp.clone(),
-        ..Settings::default()
-    });
     let settings = Settings {
         tcp,
         ..Settings::default()
     };
-    world.server = stack(SERVER_MAC, 0, 0, &settings);
+    let mut world = World::new(&opens(settings.clone()));
+    world.server = stack(SERVER_MAC, &settings);
     world.server.listen(&[SERVER], PORT, Echo);
     for round in 0..4 {
         let opened = world.clients[0].open_with(world.now, &destination(), GREETER, round, b"hel");

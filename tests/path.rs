@@ -3,20 +3,21 @@
 
 #[path = "support/fragment.rs"]
 mod fragment;
+#[path = "support/memory.rs"]
+mod memory;
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 use corelane::ring::sim::{SimConfig, SimDevice};
-use corelane::stack::{Queue, Service, ServiceId, Socket, Stack, StackConfig};
+use corelane::stack::{ServiceId, Stack};
 use corelane::tcp::{CloseReason, Config, EcnMode};
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+use corelane::wire::{Address, FlowKey, MacAddr};
 use fragment::{ETHERNET, IPV4, checksum_v4, fragments, is_v4};
+use memory::{CLIENT_MAC, Echo, LINK, Pattern, SERVER_MAC, Settings, count, io};
 
-const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const PORT: u16 = 7;
 
 fn server(v6: bool) -> Address {
@@ -37,71 +38,6 @@ fn address(v6: bool, last: u8) -> Address {
     }
 }
 
-/// Sends back what it gets.
-struct Echo;
-
-impl Service for Echo {
-    type Connection = ();
-
-    fn on_open(&mut self, _: &mut Socket<'_>) {}
-
-    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        socket.send(data)
-    }
-}
-
-/// Sends octets, checks their echo, and closes.
-struct Pattern {
-    total: usize,
-    results: Sender<(usize, CloseReason)>,
-}
-
-#[derive(Default)]
-struct Progress {
-    sent: usize,
-    echoed: usize,
-}
-
-fn octet(at: usize) -> u8 {
-    ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
-}
-
-impl Service for Pattern {
-    type Connection = Progress;
-
-    fn on_open(&mut self, socket: &mut Socket<'_>) -> Progress {
-        let mut progress = Progress::default();
-        self.on_writable(&mut progress, socket);
-        progress
-    }
-
-    fn on_data(&mut self, progress: &mut Progress, _: &mut Socket<'_>, data: &[u8]) -> usize {
-        for &value in data {
-            assert_eq!(value, octet(progress.echoed), "octet {}", progress.echoed);
-            progress.echoed += 1;
-        }
-        data.len()
-    }
-
-    fn on_writable(&mut self, progress: &mut Progress, socket: &mut Socket<'_>) {
-        let at = &mut progress.sent;
-        socket.send_with(self.total - *at, |buffer| {
-            for slot in buffer.iter_mut() {
-                *slot = octet(*at);
-                *at += 1;
-            }
-            buffer.len()
-        });
-        if progress.sent == self.total {
-            socket.shutdown();
-        }
-    }
-
-    fn on_close(&mut self, progress: Progress, reason: CloseReason) {
-        self.results.send((progress.echoed, reason)).unwrap();
-    }
-}
-
 /// What the router does with each frame: yields what goes on, and what goes back.
 type Router = Box<dyn FnMut(&[u8]) -> (Vec<Vec<u8>>, Option<Vec<u8>>)>;
 
@@ -112,46 +48,28 @@ struct World {
     client: Stack<SimDevice>,
     service: ServiceId,
     port: u16,
-    results: Receiver<(usize, CloseReason)>,
+    results: Receiver<(u64, CloseReason)>,
     router: Router,
 }
 
 fn stack(mac: MacAddr, tcp: &Config, other_workers: usize) -> Stack<SimDevice> {
-    let config = StackConfig {
-        tcp: tcp.clone(),
-        max_connections: 100,
-        secret: [mac.0[5]; 32],
-        hash_key: [1, 2],
-        other_workers,
-    };
     // A window in small pieces is many frames.
     let device = SimConfig {
         rx_frames: 8_192,
         rx_ring: 4_096,
         ..SimConfig::default()
     };
-    let queue = Queue {
-        io: SimDevice::new(&device).unwrap(),
-        id: 0,
-        mac,
-        mtu: 1500,
-        checksums: ChecksumPolicy::Full,
+    let settings = Settings {
+        device,
+        tcp: tcp.clone(),
+        other_workers,
+        ..Settings::default()
     };
-    Stack::new(config, vec![queue], Instant::from_millis(1))
-}
-
-fn io(stack: &mut Stack<SimDevice>) -> &mut SimDevice {
-    &mut stack.queues_mut().next().unwrap().io
-}
-
-fn count(stack: &Stack<SimDevice>, name: &str) -> u64 {
-    let counters = stack.counters().stack;
-    let found = counters.iter().find(|(counter, _)| *counter == name);
-    found.unwrap_or_else(|| panic!("no counter {name}")).1
+    memory::stack(mac, &settings)
 }
 
 impl World {
-    fn new(v6: bool, total: usize, tcp: &Config, router: Router) -> Self {
+    fn new(v6: bool, total: u64, tcp: &Config, router: Router) -> Self {
         let (sender, results) = channel();
         let mut server_stack = stack(SERVER_MAC, tcp, 0);
         server_stack.listen(&[server(v6)], PORT, Echo);
@@ -179,19 +97,14 @@ impl World {
             local_port: self.port,
             remote_port: PORT,
         };
-        let link = Link {
-            local: CLIENT_MAC,
-            remote: SERVER_MAC,
-            vlan: None,
-        };
         self.port += 1;
         let (now, service) = (self.now, self.service);
-        self.client.connect(now, key, link, 0, service).unwrap();
+        self.client.connect(now, key, LINK, 0, service).unwrap();
     }
 
     /// Until the client's connection has ended; returns how many octets came back.
     #[track_caller]
-    fn run(&mut self) -> usize {
+    fn run(&mut self) -> u64 {
         self.connect();
         for _ in 0..200_000 {
             if let Ok((echoed, reason)) = self.results.try_recv() {

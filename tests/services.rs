@@ -1,18 +1,18 @@
 //! The built-in servers behind the whole stack, over the in-memory network.
 
+#[path = "support/memory.rs"]
+mod memory;
+
 use std::sync::mpsc;
 
-use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
+use corelane::ring::sim::{Impairment, Wire};
 use corelane::services::Kind;
-use corelane::stack::{Queue, Service, Socket, Stack, StackConfig};
-use corelane::tcp::{CloseReason, Config};
+use corelane::stack::{Service, Socket};
+use corelane::tcp::CloseReason;
 use corelane::time::{Duration, Instant};
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr};
+use corelane::wire::FlowKey;
+use memory::{CLIENT, CLIENT_MAC, LINK, SERVER, SERVER_MAC, Settings, stack};
 
-const SERVER: Address = Address::from_ipv4([198, 18, 0, 1]);
-const CLIENT: Address = Address::from_ipv4([198, 18, 0, 2]);
-const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const PORT: u16 = 80;
 
 /// Sends `text`, closes its side if `shuts`, and collects what comes: until the server closes, or
@@ -65,24 +65,6 @@ impl Service for Client {
     }
 }
 
-fn stack(mac: MacAddr) -> Stack<SimDevice> {
-    let config = StackConfig {
-        tcp: Config::default(),
-        max_connections: 1_000,
-        secret: [mac.0[5]; 32],
-        hash_key: [1, 2],
-        other_workers: 0,
-    };
-    let queue = Queue {
-        io: SimDevice::new(&SimConfig::default()).unwrap(),
-        id: 0,
-        mac,
-        mtu: 1500,
-        checksums: ChecksumPolicy::Full,
-    };
-    Stack::new(config, vec![queue], Instant::from_millis(1))
-}
-
 /// Loses, repeats, reorders and corrupts.
 fn bad_network() -> Impairment {
     Impairment {
@@ -105,9 +87,9 @@ fn converse(
     enough: usize,
 ) -> (Vec<u8>, CloseReason) {
     let (results, received) = mpsc::channel();
-    let mut server = stack(SERVER_MAC);
+    let mut server = stack(SERVER_MAC, &Settings::default());
     kind.listen(&mut server, &[SERVER], PORT);
-    let mut client = stack(CLIENT_MAC);
+    let mut client = stack(CLIENT_MAC, &Settings::default());
     let service = client.host(Client {
         text: text.to_vec(),
         shuts,
@@ -122,12 +104,7 @@ fn converse(
         local_port: 40_000,
         remote_port: PORT,
     };
-    let link = Link {
-        local: CLIENT_MAC,
-        remote: SERVER_MAC,
-        vlan: None,
-    };
-    client.connect(now, key, link, 0, service).unwrap();
+    client.connect(now, key, LINK, 0, service).unwrap();
     let end = now + Duration::from_secs(900);
     loop {
         let turns = [client.turn(now), server.turn(now)];

@@ -1,92 +1,20 @@
 //! The whole stack over the in-memory network: two of them, joined by a wire, on virtual time.
 
+#[path = "support/memory.rs"]
+mod memory;
+
 use corelane::ring::PacketIo;
 use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
-use corelane::stack::{Queue, Service, ServiceId, Socket, Stack, StackConfig};
+use corelane::stack::{Service, ServiceId, Socket, Stack};
 use corelane::tcp::{CloseReason, Config, State};
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{Flags, Header};
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
+use corelane::wire::{ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
+use memory::{CLIENT, CLIENT_MAC, Echo, LINK, Pattern, SERVER, SERVER_MAC, Settings, count, io};
 
-const SERVER: Address = Address::from_ipv4([198, 18, 0, 1]);
-const CLIENT: Address = Address::from_ipv4([198, 18, 0, 2]);
-const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const PORT: u16 = 7;
-
-/// Sends back what it gets.
-struct Echo;
-
-impl Service for Echo {
-    type Connection = ();
-
-    fn on_open(&mut self, _: &mut Socket<'_>) {}
-
-    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        socket.send(data)
-    }
-}
-
-/// Sends `total` octets of a pattern, checks their echo, and closes.
-struct Pattern {
-    total: u64,
-    results: std::sync::mpsc::Sender<(u64, CloseReason)>,
-}
-
-#[derive(Default)]
-struct Progress {
-    sent: u64,
-    echoed: u64,
-}
-
-fn octet(at: u64) -> u8 {
-    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
-}
-
-impl Pattern {
-    fn send(&self, progress: &mut Progress, socket: &mut Socket<'_>) {
-        let left = self.total - progress.sent;
-        let at = &mut progress.sent;
-        socket.send_with(usize::try_from(left).unwrap(), |buffer| {
-            for slot in buffer.iter_mut() {
-                *slot = octet(*at);
-                *at += 1;
-            }
-            buffer.len()
-        });
-        if progress.sent == self.total {
-            socket.shutdown();
-        }
-    }
-}
-
-impl Service for Pattern {
-    type Connection = Progress;
-
-    fn on_open(&mut self, socket: &mut Socket<'_>) -> Progress {
-        let mut progress = Progress::default();
-        self.send(&mut progress, socket);
-        progress
-    }
-
-    fn on_data(&mut self, progress: &mut Progress, _: &mut Socket<'_>, data: &[u8]) -> usize {
-        for &value in data {
-            assert_eq!(value, octet(progress.echoed), "octet {}", progress.echoed);
-            progress.echoed += 1;
-        }
-        data.len()
-    }
-
-    fn on_writable(&mut self, progress: &mut Progress, socket: &mut Socket<'_>) {
-        self.send(progress, socket);
-    }
-
-    fn on_close(&mut self, progress: Progress, reason: CloseReason) {
-        self.results.send((progress.echoed, reason)).unwrap();
-    }
-}
 
 /// A server and a client on one wire.
 struct World {
@@ -98,31 +26,18 @@ struct World {
     results: std::sync::mpsc::Receiver<(u64, CloseReason)>,
 }
 
+/// A stack with its own device and protocol.
 fn stack(mac: MacAddr, device: &SimConfig, tcp: &Config) -> Stack<SimDevice> {
-    stack_with(mac, device, tcp, 0)
+    memory::stack(mac, &settings(device, tcp))
 }
 
-fn stack_with(
-    mac: MacAddr,
-    device: &SimConfig,
-    tcp: &Config,
-    other_workers: usize,
-) -> Stack<SimDevice> {
-    let config = StackConfig {
+fn settings(device: &SimConfig, tcp: &Config) -> Settings {
+    Settings {
+        device: device.clone(),
         tcp: tcp.clone(),
         max_connections: 10_000,
-        secret: [mac.0[5]; 32],
-        hash_key: [1, 2],
-        other_workers,
-    };
-    let queue = Queue {
-        io: SimDevice::new(device).unwrap(),
-        id: 0,
-        mac,
-        mtu: 1500,
-        checksums: ChecksumPolicy::Full,
-    };
-    Stack::new(config, vec![queue], Instant::from_millis(1))
+        ..Settings::default()
+    }
 }
 
 impl World {
@@ -169,13 +84,8 @@ impl World {
             local_port,
             remote_port: PORT,
         };
-        let link = Link {
-            local: CLIENT_MAC,
-            remote: SERVER_MAC,
-            vlan: None,
-        };
         self.client
-            .connect(self.now, key, link, 0, self.service)
+            .connect(self.now, key, LINK, 0, self.service)
             .unwrap();
     }
 
@@ -327,7 +237,11 @@ impl TwoWorkers {
         let (sender, results) = std::sync::mpsc::channel();
         let (device, tcp) = (SimConfig::default(), Config::default());
         let worker = || {
-            let mut worker = stack_with(SERVER_MAC, &device, &tcp, 1);
+            let settings = Settings {
+                other_workers: 1,
+                ..settings(&device, &tcp)
+            };
+            let mut worker = memory::stack(SERVER_MAC, &settings);
             worker.listen(&[SERVER], PORT, Echo);
             worker
         };
@@ -378,28 +292,10 @@ impl TwoWorkers {
             local_port: 40_000,
             remote_port: PORT,
         };
-        let link = Link {
-            local: CLIENT_MAC,
-            remote: SERVER_MAC,
-            vlan: None,
-        };
         self.client
-            .connect(self.now, key, link, 0, self.service)
+            .connect(self.now, key, LINK, 0, self.service)
             .unwrap();
     }
-}
-
-fn io(stack: &mut Stack<SimDevice>) -> &mut SimDevice {
-    &mut stack.queues_mut().next().unwrap().io
-}
-
-fn count(stack: &Stack<SimDevice>, name: &str) -> u64 {
-    let counters = stack.counters().stack;
-    counters
-        .into_iter()
-        .find(|&(counter, _)| counter == name)
-        .unwrap()
-        .1
 }
 
 #[test]
@@ -458,14 +354,9 @@ fn a_closed_port_is_refused_at_once() {
         local_port: 1_000,
         remote_port: PORT + 1,
     };
-    let link = Link {
-        local: CLIENT_MAC,
-        remote: SERVER_MAC,
-        vlan: None,
-    };
     world
         .client
-        .connect(world.now, key, link, 0, world.service)
+        .connect(world.now, key, LINK, 0, world.service)
         .unwrap();
     while world.client.live_connections() > 0 {
         assert!(world.step(), "{}", world.report());

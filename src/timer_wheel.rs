@@ -27,9 +27,7 @@ const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 9;
 
 /// The list of entries whose deadline had passed when they were scheduled.
-const DUE: u16 = (LEVELS * SLOTS) as u16;
-/// The list of an index that is not in the wheel.
-const NONE: u16 = u16::MAX;
+const DUE: usize = LEVELS * SLOTS;
 /// No index: the end of a list.
 const NIL: u32 = u32::MAX;
 
@@ -50,23 +48,22 @@ pub struct TimerWheel {
     chunks: Vec<Box<[Node]>>,
 }
 
-/// An entry, in the doubly linked list of its slot.
+/// An entry, in the doubly linked list of its slot. Which that is follows from the deadline and from
+/// what time it is: an entry moves when time enters its slot.
 #[derive(Clone, Copy, Debug)]
 struct Node {
+    /// [`Instant::FAR_FUTURE`] if the index is not in the wheel.
     deadline: Instant,
     previous: u32,
     next: u32,
-    /// Level times 64 plus slot, or [`DUE`], or [`NONE`].
-    list: u16,
 }
 
-const _: () = assert!(size_of::<Node>() == 24);
+const _: () = assert!(size_of::<Node>() == 16);
 
 const ABSENT: Node = Node {
     deadline: Instant::FAR_FUTURE,
     previous: NIL,
     next: NIL,
-    list: NONE,
 };
 
 impl TimerWheel {
@@ -106,10 +103,9 @@ impl TimerWheel {
             return;
         }
         let Node {
+            deadline,
             previous,
             next,
-            list,
-            ..
         } = std::mem::replace(self.node_mut(index), ABSENT);
         self.len -= 1;
         if next != NIL {
@@ -119,22 +115,24 @@ impl TimerWheel {
             self.node_mut(previous).next = next;
             return;
         }
-        self.heads[list as usize] = next;
+        let list = self.list_for(deadline);
+        debug_assert_eq!(self.heads[list], index);
+        self.heads[list] = next;
         if next == NIL && list != DUE {
-            self.occupied[list as usize / SLOTS] &= !(1 << (list as usize % SLOTS));
+            self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
         }
     }
 
     /// The deadline of `index`, as it was scheduled.
     pub fn deadline(&self, index: u32) -> Option<Instant> {
         let node = self.chunks.get(chunk_of(index))?[place_of(index)];
-        (node.list != NONE).then_some(node.deadline)
+        (node.deadline != Instant::FAR_FUTURE).then_some(node.deadline)
     }
 
     /// Moves time to `now`; the indices whose deadline has passed leave the wheel and are added to
     /// `expired`, in no particular order. Time does not move back.
     pub fn advance(&mut self, now: Instant, expired: &mut Vec<u32>) {
-        let due = std::mem::replace(&mut self.heads[DUE as usize], NIL);
+        let due = std::mem::replace(&mut self.heads[DUE], NIL);
         self.empty_list(due, expired);
 
         let before = self.now;
@@ -167,7 +165,7 @@ impl TimerWheel {
     /// is no entry. [`advance`](Self::advance) to this instant always comes nearer to an expiry: a
     /// worker that sleeps until then and looks again misses nothing and does not spin.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.heads[DUE as usize] != NIL {
+        if self.heads[DUE] != NIL {
             return Some(Instant::from_nanos(self.now << TICK_BITS));
         }
         // All entries of a level expire before those of the next.
@@ -209,30 +207,30 @@ impl TimerWheel {
     /// Puts an entry at the head of the list of its slot.
     fn link(&mut self, index: u32, deadline: Instant) {
         let list = self.list_for(deadline);
-        let next = std::mem::replace(&mut self.heads[list as usize], index);
+        let next = std::mem::replace(&mut self.heads[list], index);
         if next != NIL {
             self.node_mut(next).previous = index;
         }
         if list != DUE {
-            self.occupied[list as usize / SLOTS] |= 1 << (list as usize % SLOTS);
+            self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
         }
         *self.node_mut(index) = Node {
             deadline,
             previous: NIL,
             next,
-            list,
         };
     }
 
-    fn list_for(&self, deadline: Instant) -> u16 {
+    /// Level times 64 plus slot, or [`DUE`].
+    fn list_for(&self, deadline: Instant) -> usize {
         let tick = tick_after(deadline);
         if tick <= self.now {
             return DUE;
         }
         // The highest digit (base 64) in which the two differ is the level.
-        let level = (tick ^ self.now).ilog2() / LEVEL_BITS;
-        let slot = (tick >> (level * LEVEL_BITS)) as usize % SLOTS;
-        (level as usize * SLOTS + slot) as u16
+        let level = ((tick ^ self.now).ilog2() / LEVEL_BITS) as usize;
+        let slot = (tick >> shift(level)) as usize % SLOTS;
+        level * SLOTS + slot
     }
 
     fn reserve(&mut self, index: u32) {

@@ -267,7 +267,7 @@ impl<P: PacketIo> Stack<P> {
         self.service_options.push(self.core.add_options(options));
         self.services.push(Box::new(Hosted {
             service,
-            connections: slab::Slab::new(),
+            connections: Arena::new(),
         }));
         // A handful: one per listener or client.
         ServiceId((self.services.len() - 1) as u16)

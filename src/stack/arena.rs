@@ -1,20 +1,35 @@
-//! Values named by index, in chunks that never move: growing costs one chunk, not a copy.
+//! Values named by index, in chunks that never move: growing costs no copy, and a chunk's memory is
+//! touched only as it is used.
 
-const CHUNK: usize = 512;
+const CHUNK: usize = 4096;
+/// The end of the list of free slots.
+const NIL: u32 = u32::MAX;
 
 /// An arena. Indices are reused; whoever keeps one knows that its value is there.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
-    chunks: Vec<Box<[Option<T>]>>,
-    free: Vec<u32>,
+    /// All but the last are full of slots.
+    chunks: Vec<Vec<Slot<T>>>,
+    /// The first of the list of free slots.
+    free: u32,
     len: usize,
 }
 
+#[derive(Debug)]
+enum Slot<T> {
+    Full(T),
+    Free { next: u32 },
+}
+
 impl<T> Arena<T> {
+    /// Octets that a value takes.
+    #[cfg(test)]
+    pub(super) const SLOT: usize = size_of::<Slot<T>>();
+
     pub(super) fn new() -> Self {
         Self {
             chunks: Vec::new(),
-            free: Vec::new(),
+            free: NIL,
             len: 0,
         }
     }
@@ -24,38 +39,60 @@ impl<T> Arena<T> {
     }
 
     pub(super) fn insert(&mut self, value: T) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| self.grow());
-        let (chunk, slot) = place(index);
-        self.chunks[chunk][slot] = Some(value);
         self.len += 1;
+        if self.free == NIL {
+            return self.push(value);
+        }
+        let index = self.free;
+        let (chunk, slot) = place(index);
+        let slot = &mut self.chunks[chunk][slot];
+        if let Slot::Free { next } = std::mem::replace(slot, Slot::Full(value)) {
+            self.free = next;
+        }
         index
     }
 
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         let (chunk, slot) = place(index);
-        self.chunks.get(chunk)?[slot].as_ref()
+        match self.chunks.get(chunk)?.get(slot)? {
+            Slot::Full(value) => Some(value),
+            Slot::Free { .. } => None,
+        }
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let (chunk, slot) = place(index);
-        self.chunks.get_mut(chunk)?[slot].as_mut()
+        match self.chunks.get_mut(chunk)?.get_mut(slot)? {
+            Slot::Full(value) => Some(value),
+            Slot::Free { .. } => None,
+        }
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
         let (chunk, slot) = place(index);
-        let value = self.chunks.get_mut(chunk)?[slot].take()?;
-        self.free.push(index);
+        let slot = self.chunks.get_mut(chunk)?.get_mut(slot)?;
+        if matches!(slot, Slot::Free { .. }) {
+            return None;
+        }
+        let emptied = std::mem::replace(slot, Slot::Free { next: self.free });
+        self.free = index;
         self.len -= 1;
-        Some(value)
+        match emptied {
+            Slot::Full(value) => Some(value),
+            Slot::Free { .. } => None,
+        }
     }
 
-    /// Adds a chunk; returns its first index and frees the others.
-    fn grow(&mut self) -> u32 {
-        // As many values as the flow table has slots, which are numbered by u32.
-        let first = (self.chunks.len() * CHUNK) as u32;
-        self.chunks.push((0..CHUNK).map(|_| None).collect());
-        self.free.extend((first + 1..first + CHUNK as u32).rev());
-        first
+    /// Takes a slot that was never used.
+    fn push(&mut self, value: T) -> u32 {
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let chunk = self.chunks.len() - 1;
+        let slots = &mut self.chunks[chunk];
+        slots.push(Slot::Full(value));
+        // No more values than the flow table has slots, which are numbered by u32.
+        (chunk * CHUNK + slots.len() - 1) as u32
     }
 }
 

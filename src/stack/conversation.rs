@@ -282,14 +282,14 @@ impl Conversation<'_> {
 mod tests {
     use super::*;
     use crate::flow_table::FlowTable;
+    use crate::stack::arena::Arena;
     use crate::stack::demux::Handle;
     use crate::timer_wheel::TimerWheel;
 
     /// Contract 8 of the design.
     #[test]
     fn an_idle_connection_takes_no_more_than_512_octets() {
-        // In the arena, and its place in the list of free ones.
-        let flow = size_of::<Option<Flow>>() + size_of::<u32>();
+        let flow = Arena::<Flow>::SLOT;
         // In the table, and its index and control octet in the hash table.
         let slot = FlowTable::<Handle>::SLOT + size_of::<u32>() + 1;
         let sum = flow + slot + TimerWheel::NODE;

@@ -3,9 +3,8 @@
 
 use std::net::SocketAddr;
 
-use slab::Slab;
-
 use super::ConnectError;
+use super::arena::Arena;
 use crate::tcp::congestion::Algorithm;
 use crate::tcp::{CloseReason, Context, Info, Keepalive, Linger, SocketOptions, State, Tcb};
 use crate::time::{Duration, Instant};
@@ -184,31 +183,30 @@ pub(super) trait AnyService: Send {
 /// See [`AnyService`].
 pub(super) struct Hosted<S: Service> {
     pub(super) service: S,
-    pub(super) connections: Slab<S::Connection>,
+    pub(super) connections: Arena<S::Connection>,
 }
 
 impl<S: Service> AnyService for Hosted<S> {
     fn on_open(&mut self, socket: &mut Socket<'_>) -> u32 {
         let connection = self.service.on_open(socket);
-        // Bounded by the flow table, whose slots are numbered by u32.
-        self.connections.insert(connection) as u32
+        self.connections.insert(connection)
     }
 
     fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        match self.connections.get_mut(connection as usize) {
+        match self.connections.get_mut(connection) {
             Some(connection) => self.service.on_data(connection, socket, data),
             None => data.len(),
         }
     }
 
     fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>) {
-        if let Some(connection) = self.connections.get_mut(connection as usize) {
+        if let Some(connection) = self.connections.get_mut(connection) {
             self.service.on_writable(connection, socket);
         }
     }
 
     fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>) {
-        if let Some(connection) = self.connections.get_mut(connection as usize) {
+        if let Some(connection) = self.connections.get_mut(connection) {
             self.service.on_peer_close(connection, socket);
         }
     }
@@ -218,7 +216,7 @@ impl<S: Service> AnyService for Hosted<S> {
     }
 
     fn on_close(&mut self, connection: u32, reason: CloseReason) {
-        if let Some(connection) = self.connections.try_remove(connection as usize) {
+        if let Some(connection) = self.connections.remove(connection) {
             self.service.on_close(connection, reason);
         }
     }

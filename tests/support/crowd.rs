@@ -1,0 +1,231 @@
+//! A million clients of one stack over memory, each of which is three numbers: no second stack takes
+//! part in what is measured.
+
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::time::Duration as Elapsed;
+
+use corelane::ring::BATCH;
+use corelane::ring::sim::{SimConfig, SimDevice};
+use corelane::stack::{Service, Stack};
+use corelane::time::{Clock, Duration, Instant};
+use corelane::wire::checksum::Sum;
+use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
+use corelane::wire::tcp::{Flags, Header, Options, Timestamps};
+use corelane::wire::{Address, ChecksumPolicy, FlowKey, Packet, parse};
+
+use super::memory::{LINK, SERVER, SERVER_MAC, START, Settings, io, stack};
+
+/// The port that is served.
+const PORT: u16 = 7;
+/// Clients of one address, and the first of their ports.
+const PORTS: u32 = 50_000;
+const FIRST_PORT: u16 = 1_024;
+/// Between two turns.
+const STEP: Duration = Duration::from_micros(10);
+
+/// See the module.
+pub(crate) struct Crowd {
+    pub(crate) server: Stack<SimDevice>,
+    pub(crate) now: Instant,
+    clients: Vec<Client>,
+    frame: Vec<u8>,
+    clock: Clock,
+    /// How long the server's turns took in all.
+    pub(crate) elapsed: Elapsed,
+}
+
+/// What a client puts into its next segment.
+#[derive(Clone, Copy)]
+struct Client {
+    seq: u32,
+    ack: u32,
+    /// The server's last timestamp.
+    tsecr: u32,
+}
+
+/// The client that has an address and a port.
+fn number(key: &FlowKey) -> usize {
+    let octets = key.local.octets();
+    let address = u32::from(octets[14]) << 8 | u32::from(octets[15]);
+    (address * PORTS + u32::from(key.local_port - FIRST_PORT)) as usize
+}
+
+fn key(number: usize) -> FlowKey {
+    let number = number as u32;
+    let [high, low] = ((number / PORTS) as u16).to_be_bytes();
+    FlowKey {
+        local: Address::from_ipv4([198, 19, high, low]),
+        remote: SERVER,
+        local_port: FIRST_PORT + (number % PORTS) as u16,
+        remote_port: PORT,
+    }
+}
+
+impl Crowd {
+    /// So many clients of `service`, none of which is connected.
+    pub(crate) fn new<S: Service>(clients: usize, service: S) -> Self {
+        let settings = Settings {
+            // Each answer keeps one until it is acknowledged.
+            device: SimConfig {
+                tx_frames: 16_384,
+                ..SimConfig::default()
+            },
+            max_connections: clients,
+            ..Settings::default()
+        };
+        let mut server = stack(SERVER_MAC, &settings);
+        server.listen(&[SERVER], PORT, service);
+        let client = Client {
+            seq: 1,
+            ack: 0,
+            tsecr: 0,
+        };
+        Self {
+            server,
+            now: START,
+            clients: vec![client; clients],
+            frame: Vec::new(),
+            clock: Clock::start(),
+            elapsed: Elapsed::ZERO,
+        }
+    }
+
+    /// Opens a connection of each.
+    pub(crate) fn open(&mut self, clients: impl Iterator<Item = usize>) {
+        self.batches(clients, BATCH, |crowd, batch| {
+            for &client in batch {
+                crowd.send(client, Flags::SYN, &[]);
+            }
+            assert_eq!(crowd.turn(), batch.len(), "a SYN-ACK each");
+            for &client in batch {
+                crowd.send(client, Flags::ACK, &[]);
+            }
+            assert_eq!(crowd.turn(), 0);
+        });
+    }
+
+    /// Each sends `text` and gets an answer, so many of them in one turn.
+    pub(crate) fn ask(
+        &mut self,
+        clients: impl Iterator<Item = usize>,
+        text: &[u8],
+        at_once: usize,
+    ) {
+        self.batches(clients, at_once, |crowd, batch| {
+            for &client in batch {
+                crowd.send(client, Flags::ACK | Flags::PSH, text);
+            }
+            assert_eq!(crowd.turn(), batch.len(), "an answer each");
+        });
+    }
+
+    /// Each acknowledges what it has got, which its next request would do as well.
+    pub(crate) fn acknowledge(&mut self, clients: impl Iterator<Item = usize>) {
+        self.batches(clients, BATCH, |crowd, batch| {
+            for &client in batch {
+                crowd.send(client, Flags::ACK, &[]);
+            }
+            assert_eq!(crowd.turn(), 0);
+        });
+    }
+
+    /// Each closes its connection, as the server does then, and stays in TIME-WAIT by itself.
+    pub(crate) fn close(&mut self, clients: impl Iterator<Item = usize>) {
+        self.batches(clients, BATCH, |crowd, batch| {
+            for &client in batch {
+                crowd.send(client, Flags::ACK | Flags::FIN, &[]);
+            }
+            assert!(crowd.turn() >= batch.len(), "a FIN each");
+            for &client in batch {
+                crowd.send(client, Flags::ACK, &[]);
+            }
+            assert_eq!(crowd.turn(), 0);
+            for &client in batch {
+                // What follows is another connection.
+                crowd.clients[client].seq += 1 << 16;
+                crowd.clients[client].ack = 0;
+            }
+        });
+    }
+
+    fn batches(
+        &mut self,
+        mut clients: impl Iterator<Item = usize>,
+        at_once: usize,
+        mut exchange: impl FnMut(&mut Self, &[usize]),
+    ) {
+        let mut batch = Vec::with_capacity(at_once);
+        loop {
+            batch.clear();
+            batch.extend(clients.by_ref().take(at_once));
+            if batch.is_empty() {
+                return;
+            }
+            exchange(self, &batch);
+        }
+    }
+
+    fn send(&mut self, number: usize, flags: Flags, text: &[u8]) {
+        let is_syn = flags.contains(Flags::SYN);
+        let client = &mut self.clients[number];
+        let header = Header {
+            seq: client.seq,
+            ack: client.ack,
+            flags,
+            window: 0xffff,
+            urgent: 0,
+            options: Options {
+                mss: is_syn.then_some(1_460),
+                window_scale: is_syn.then_some(7),
+                sack_permitted: is_syn,
+                timestamps: Some(Timestamps {
+                    tsval: self.now.as_millis() as u32,
+                    tsecr: client.tsecr,
+                }),
+                ..Options::default()
+            },
+        };
+        let numbers = text.len() as u32 + u32::from(is_syn || flags.contains(Flags::FIN));
+        client.seq = client.seq.wrapping_add(numbers);
+        let route = Route {
+            link: LINK,
+            key: key(number),
+            hop_limit: 64,
+            traffic_class: 0,
+            identification: 0,
+        };
+        self.frame.clear();
+        self.frame.resize(MAX_HEADERS, 0);
+        let payload = (text.len(), Sum::of(text));
+        let len = segment_headers(&mut self.frame, &route, &header, payload);
+        self.frame.extend_from_slice(text);
+        let frame = &self.frame[MAX_HEADERS - len..];
+        assert!(io(&mut self.server).receive(frame), "no room in RX");
+    }
+
+    /// One turn of the server; how many segments it has sent.
+    pub(crate) fn turn(&mut self) -> usize {
+        self.now += STEP;
+        let before = self.clock.now();
+        self.server.turn(self.now);
+        let after = self.clock.now();
+        self.elapsed += Elapsed::from_nanos(after.saturating_since(before).as_nanos());
+        let (mut sent, clients) = (0, &mut self.clients);
+        io(&mut self.server).take_sent(|frame| {
+            // The wire is memory: the server's checksums are tested elsewhere.
+            let Ok(Packet::Tcp { key, segment, .. }) = parse(frame, ChecksumPolicy::Full) else {
+                panic!("{frame:02x?}");
+            };
+            let header = &segment.header;
+            assert!(!header.flags.contains(Flags::RST), "{header:?}");
+            let client = &mut clients[number(&key)];
+            let numbers = segment.payload.len() as u32
+                + u32::from(header.flags.intersects(Flags::SYN | Flags::FIN));
+            client.ack = header.seq.wrapping_add(numbers);
+            client.tsecr = header.options.timestamps.map_or(0, |option| option.tsval);
+            sent += 1;
+        });
+        sent
+    }
+}

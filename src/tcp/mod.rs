@@ -59,6 +59,7 @@ mod send_queue;
 pub mod seq;
 pub mod state;
 mod statistics;
+mod steps;
 mod syn;
 mod tcb;
 mod text;

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::send_queue::SendSegment;
 use super::seq::Seq;
+use super::steps::step;
 
 /// Ranges remembered per connection, each of which ends at a hole.
 const MAX_RANGES: usize = 512;
@@ -58,9 +59,10 @@ impl Scoreboard {
 
     /// Everything before `una` is acknowledged.
     pub(super) fn advance(&mut self, una: Seq) {
-        let gone = self
-            .ranges
-            .partition_point(|range| range.1.at_or_before(una));
+        let gone = self.ranges.partition_point(|range| {
+            step();
+            range.1.at_or_before(una)
+        });
         self.ranges.drain(..gone);
         if let Some(first) = self.ranges.first_mut() {
             first.0 = first.0.max(una);
@@ -81,15 +83,20 @@ impl Scoreboard {
         (left, right): Range,
         cover: &mut dyn FnMut(&mut Slab<SendSegment>, u32),
     ) -> bool {
-        let first = self.ranges.partition_point(|range| range.1.before(left));
-        let last = self
-            .ranges
-            .partition_point(|range| range.0.at_or_before(right));
+        let first = self.ranges.partition_point(|range| {
+            step();
+            range.1.before(left)
+        });
+        let last = self.ranges.partition_point(|range| {
+            step();
+            range.0.at_or_before(right)
+        });
         if first == last && self.ranges.len() >= MAX_RANGES {
             return false;
         }
         let touched = &self.ranges[first..last];
         let joined = touched.iter().fold((left, right), |joined, range| {
+            step();
             (joined.0.min(range.0), joined.1.max(range.1))
         });
         if touched == [joined] {
@@ -119,11 +126,13 @@ fn cover_gap(
     cover: &mut dyn FnMut(&mut Slab<SendSegment>, u32),
 ) {
     let start = sent.partition_point(|&index| {
+        step();
         arena
             .get(index as usize)
             .is_some_and(|segment| segment.end().at_or_before(gap.0))
     });
     for &index in sent.range(start..) {
+        step();
         let Some(segment) = arena.get(index as usize) else {
             break;
         };

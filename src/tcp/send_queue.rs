@@ -26,6 +26,7 @@ use super::rate::Departure;
 use super::scoreboard::Scoreboard;
 use super::segment_list::SegmentList;
 use super::seq::Seq;
+use super::steps::step;
 use crate::time::Instant;
 
 pub(super) const NONE: u32 = u32::MAX;
@@ -271,6 +272,7 @@ impl SendQueue {
         delivered: &mut Delivered,
     ) {
         while self.head != self.unsent {
+            step();
             let Some(segment) = arena.get(self.head as usize) else {
                 break;
             };

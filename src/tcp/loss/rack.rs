@@ -11,6 +11,7 @@ use crate::tcp::context::Context;
 use crate::tcp::rate::Newest;
 use crate::tcp::send_queue::SendSegment;
 use crate::tcp::seq::Seq;
+use crate::tcp::steps::step;
 use crate::tcp::tcb::Tcb;
 use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
@@ -215,6 +216,7 @@ impl Tcb {
         let segments = &mut cx.core.segments;
         let mut waits = false;
         while let Some(segment) = self.send.oldest_in_flight(segments) {
+            step();
             if !rack.is_after(segment) {
                 break;
             }

@@ -7,11 +7,13 @@ use slab::Slab;
 use super::{NONE, Place, SackBlocks, SendQueue, SendSegment};
 use crate::tcp::loss::Delivered;
 use crate::tcp::scoreboard::Scoreboard;
+use crate::tcp::steps::step;
 
 impl SendQueue {
     pub(super) fn take_back_sacked(&mut self, arena: &mut Slab<SendSegment>) {
         let mut index = self.head;
         while index != self.unsent {
+            step();
             let Some(segment) = arena.get_mut(index as usize) else {
                 break;
             };
@@ -58,6 +60,7 @@ impl SendQueue {
     fn sent(&self, arena: &Slab<SendSegment>) -> VecDeque<u32> {
         let first = (self.head != self.unsent).then_some(self.head);
         std::iter::successors(first, |&index| {
+            step();
             let next = arena.get(index as usize)?.next;
             (next != self.unsent && next != NONE).then_some(next)
         })

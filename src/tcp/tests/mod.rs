@@ -46,6 +46,7 @@ mod simulator;
 mod slow_start;
 mod socket_options;
 mod states;
+mod steps;
 mod text;
 mod time_wait;
 mod time_wait_reuse;

@@ -43,6 +43,33 @@ impl SegmentList {
         self.first = index;
     }
 
+    /// What follows `index`, which is in the list.
+    pub(super) fn later(self, arena: &Slab<SendSegment>, index: u32) -> u32 {
+        let later = arena[index as usize].later;
+        if later == self.first { NONE } else { later }
+    }
+
+    /// What goes before `index`, which is in the list.
+    pub(super) fn earlier(self, arena: &Slab<SendSegment>, index: u32) -> u32 {
+        if index == self.first {
+            NONE
+        } else {
+            arena[index as usize].earlier
+        }
+    }
+
+    /// `index` comes before `other`, which is in the list; behind all of them if it is `NONE`.
+    pub(super) fn insert_before(&mut self, arena: &mut Slab<SendSegment>, other: u32, index: u32) {
+        if other == NONE {
+            return self.push_back(arena, index);
+        }
+        let earlier = arena[other as usize].earlier;
+        self.insert_behind(arena, earlier, index);
+        if self.first == other {
+            self.first = index;
+        }
+    }
+
     /// `index` comes behind `other`, which is in the list.
     pub(super) fn insert_behind(&mut self, arena: &mut Slab<SendSegment>, other: u32, index: u32) {
         let later = arena[other as usize].later;

@@ -3,6 +3,7 @@
 use slab::Slab;
 
 use super::{NONE, Place, SendQueue, SendSegment};
+use crate::time::Instant;
 
 impl SendQueue {
     /// That sums and lists are those of the segments.
@@ -45,14 +46,24 @@ impl SendQueue {
             let mut index = list.first();
             while index != NONE && members.len() <= expected.len() {
                 members.push(index);
-                index = arena[index as usize].later;
-                if index == list.first() {
-                    break;
-                }
+                let before = index;
+                index = list.later(arena, index);
+                assert!(index == NONE || arena[index as usize].earlier == before);
             }
             members.sort_unstable();
             expected.sort_unstable();
             assert_eq!(members, expected);
         }
+    }
+
+    /// When each segment in flight was sent, in the order of the list.
+    pub(in crate::tcp) fn in_flight_since(&self, arena: &Slab<SendSegment>) -> Vec<Instant> {
+        let first = (self.in_flight.first() != NONE).then_some(self.in_flight.first());
+        std::iter::successors(first, |&index| {
+            let later = self.in_flight.later(arena, index);
+            (later != NONE).then_some(later)
+        })
+        .map(|index| arena[index as usize].sent_at)
+        .collect()
     }
 }

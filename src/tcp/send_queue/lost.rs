@@ -2,7 +2,8 @@
 
 use slab::Slab;
 
-use super::{Place, SegmentList, SendQueue, SendSegment};
+use super::{NONE, Place, SegmentList, SendQueue, SendSegment};
+use crate::tcp::steps::step;
 
 impl SendQueue {
     /// The lost segment that is next to be sent again.
@@ -67,6 +68,7 @@ impl SendQueue {
         }
         self.mark_head_lost(arena);
         while let Some(segment) = self.oldest_in_flight(arena) {
+            step();
             if !reneged && !is_overdue(segment) {
                 break;
             }
@@ -82,31 +84,63 @@ impl SendQueue {
         reneged
     }
 
-    /// Nothing was lost after all: what was to be sent again is still in the network.
+    /// Nothing was lost after all: what was to be sent again is still in the network, in the order
+    /// of transmission.
+    ///
+    /// What was found lost is what had been in the network longest, so that mostly all of it goes
+    /// before the rest, with one step for each segment. The first segment may be newer, for it is
+    /// sent again before the others, and what a path has become too small for lies anywhere; then it
+    /// is one step for each segment in flight, at the most.
     pub(in crate::tcp) fn take_back_lost(&mut self, arena: &mut Slab<SendSegment>) {
-        if self.lost == 0 {
-            return;
-        }
-        let mut all = Vec::new();
-        let mut index = self.head;
-        while index != self.unsent {
-            let Some(segment) = arena.get_mut(index as usize) else {
-                break;
-            };
-            if segment.place != Place::Sacked {
-                segment.place = Place::InFlight;
-                all.push((segment.sent_at, index));
-            }
-            index = segment.next;
-        }
-        // A stable sort: what was sent at the same time stays in sequence.
-        all.sort_by_key(|&(sent_at, _)| sent_at);
+        let mut lost = std::mem::replace(&mut self.to_retransmit, SegmentList::EMPTY);
         self.lost = 0;
-        self.to_retransmit = SegmentList::EMPTY;
-        self.in_flight = SegmentList::EMPTY;
-        for (_, index) in all {
-            self.in_flight.push_back(arena, index);
+        let head = lost.first();
+        let has_head = head == self.head && head != NONE;
+        if has_head {
+            lost.remove(arena, head);
         }
+        let mut before = self.in_flight.first();
+        while lost.first() != NONE {
+            let index = lost.first();
+            lost.remove(arena, index);
+            before = self.take_back(arena, index, before);
+        }
+        if has_head {
+            self.take_back_head(arena, head);
+        }
+    }
+
+    /// `index` goes into what is in flight, at `before` or later. Returns what it goes before.
+    fn take_back(&mut self, arena: &mut Slab<SendSegment>, index: u32, mut before: u32) -> u32 {
+        let sent_at = arena[index as usize].sent_at;
+        while before != NONE && arena[before as usize].sent_at < sent_at {
+            step();
+            before = self.in_flight.later(arena, before);
+        }
+        step();
+        arena[index as usize].place = Place::InFlight;
+        self.in_flight.insert_before(arena, before, index);
+        before
+    }
+
+    /// The same of the first segment: it was sent long ago, or not long ago.
+    fn take_back_head(&mut self, arena: &mut Slab<SendSegment>, head: u32) {
+        let sent_at = arena[head as usize].sent_at;
+        let (mut before, mut last) = (NONE, self.in_flight.last(arena));
+        if self
+            .oldest_in_flight(arena)
+            .is_some_and(|oldest| oldest.sent_at >= sent_at)
+        {
+            (before, last) = (self.in_flight.first(), NONE);
+        }
+        while last != NONE && arena[last as usize].sent_at >= sent_at {
+            step();
+            before = last;
+            last = self.in_flight.earlier(arena, last);
+        }
+        step();
+        arena[head as usize].place = Place::InFlight;
+        self.in_flight.insert_before(arena, before, head);
     }
 
     /// Segments of more than `smss` octets in flight have not arrived: they are more than the path

@@ -161,3 +161,57 @@ fn growing_blocks_look_at_what_is_new() {
     }
     t.tcb.send.check(&t.core.segments);
 }
+
+/// An undo takes back what was lost, and does not look at what was not.
+#[test]
+fn an_undo_costs_what_it_takes_back() {
+    let mut t = large_flight();
+    let base = una(&t);
+    // The first three are late; what was sent behind them is not overdue.
+    t.now += Duration::from_millis(20);
+    recv!(
+        t,
+        Seg {
+            ack: base,
+            sack: Some(&[(base + 3 * LEN, base + 6 * LEN)]),
+            ..ACK
+        }
+    );
+    let lost = u64::from(t.tcb.send.lost() / LEN);
+    assert!((1..=3).contains(&lost), "{lost}");
+    taken();
+    t.tcb.send.take_back_lost(&mut t.core.segments);
+    assert_eq!(t.tcb.send.lost(), 0);
+    assert!(taken() <= 2 * lost + 2);
+    t.tcb.send.check(&t.core.segments);
+}
+
+/// Also when the first of them was sent again, after all others.
+#[test]
+fn an_undo_takes_back_in_the_order_of_transmission() {
+    let mut t = large_flight();
+    let base = una(&t);
+    t.now += Duration::from_millis(20);
+    let all_but_first = (base + LEN * (FLIGHT - 5), base + LEN * FLIGHT);
+    recv!(
+        t,
+        Seg {
+            ack: base,
+            sack: Some(&[all_but_first]),
+            ..ACK
+        }
+    );
+    assert!(t.tcb.send.lost() / LEN >= FLIGHT - 10, "all before it");
+    // Some go again, and are lost again, the first one with them.
+    t.now += Duration::from_millis(1);
+    let again = t.sent().len();
+    assert!(again > 0);
+    t.tcb.send.mark_head_lost(&mut t.core.segments);
+    t.tcb.send.mark_oldest_lost(&mut t.core.segments);
+    taken();
+    t.tcb.send.take_back_lost(&mut t.core.segments);
+    assert!(taken() <= 4 * u64::from(FLIGHT));
+    t.tcb.send.check(&t.core.segments);
+    let times = t.tcb.send.in_flight_since(&t.core.segments);
+    assert!(times.is_sorted(), "{times:?}");
+}

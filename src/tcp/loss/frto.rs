@@ -40,7 +40,7 @@ impl Tcb {
             .first_unsent(&cx.core.segments)
             .is_some_and(|segment| {
                 let edge = self.snd.una + self.snd.wnd;
-                let is_full = segment.len >= self.smss || self.nodelay;
+                let is_full = segment.len >= self.smss || self.nodelay && !self.is_corked();
                 is_full && segment.end().at_or_before(edge)
             })
     }

@@ -88,7 +88,7 @@ fn frto_with_sack_sees_originals_arrive() {
     t.sent();
 }
 
-/// RFC 5682 section 2.1 step 1: not when the timer expires again.
+/// RFC 5682 section 2.1 step 1: not when the timer expires again within the recovery.
 #[test]
 fn a_second_timeout_does_without_frto() {
     let mut t = established();
@@ -319,4 +319,19 @@ fn an_echo_of_something_older_undoes_nothing() {
     assert_eq!(t.counters().eifel_undos, 0);
     assert_eq!(t.tcb.recovery.phase(), Phase::Loss);
     t.sent();
+}
+
+/// Step 2b needs new text that may leave: what is corked does not, and nobody would send what is
+/// missing before the next timeout.
+#[test]
+fn frto_does_not_wait_for_corked_text() {
+    let mut t = established();
+    t.with(|tcb, cx| tcb.update_options(cx, |it| (it.cork, it.nodelay) = (true, true)));
+    let text = octets(10_100);
+    t.send(&text);
+    assert_eq!(t.sent().len(), 10, "the rest is corked");
+    time_out(&mut t);
+    sent!(t, [seg(&text, 0)]);
+    recv!(t, Seg { ack: 1_001, ..ACK });
+    sent!(t, [seg(&text, 1), seg(&text, 2)]);
 }

@@ -74,6 +74,15 @@ pub struct Connection {
     /// Octets that have arrived since a window was first filled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered: Option<u64>,
+    /// Of those: what acknowledgments with an echo of congestion have delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_ce: Option<u64>,
+    /// Time with something written that was not acknowledged.
+    pub busy_us: u64,
+    /// Of that: kept by the peer's window.
+    pub rwnd_limited_us: u64,
+    /// Of that: kept by a send buffer that was full, all of it sent.
+    pub sndbuf_limited_us: u64,
     /// Octets of text in a full segment.
     pub mss: u16,
     /// The largest text received.
@@ -91,6 +100,9 @@ pub struct Connection {
     /// Acknowledgments that have shown segments out of order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reorderings_seen: Option<u32>,
+    /// How many segments out of order they have arrived at the most; three at the least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reordering: Option<u32>,
     /// Duplicates that the peer has reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dsacks: Option<u32>,
@@ -180,6 +192,10 @@ impl Connection {
             pacing_rate: info.pacing_rate,
             delivery_rate: info.delivery_rate,
             delivered: info.delivered,
+            delivered_ce: info.delivered_ce,
+            busy_us: info.busy.as_micros(),
+            rwnd_limited_us: info.rwnd_limited.as_micros(),
+            sndbuf_limited_us: info.sndbuf_limited.as_micros(),
             mss: info.mss,
             receive_mss: info.receive_mss,
             advertised_mss: info.advertised_mss,
@@ -188,6 +204,7 @@ impl Connection {
             sacked: info.sacked,
             lost: info.lost,
             reorderings_seen: info.reorderings_seen,
+            reordering: info.reordering,
             dsacks: info.dsacks,
             send_window: info.snd_wnd,
             receive_window: info.rcv_wnd,

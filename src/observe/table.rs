@@ -147,9 +147,21 @@ fn info(connection: &Connection) -> String {
     say("pacing_rate", number(connection.pacing_rate));
     say("delivery_rate", number(connection.delivery_rate));
     say("delivered", number(connection.delivered));
+    say("delivered_ce", count(connection.delivered_ce.unwrap_or(0)));
+    let busy = connection.busy_us;
+    let share = |part: u64| {
+        let percent = part as f64 * 100.0 / busy as f64;
+        (part != 0).then(|| format!("{}({percent:.1}%)", millis(part)))
+    };
+    say("busy", (busy != 0).then(|| millis(busy)));
+    say("rwnd_limited", share(connection.rwnd_limited_us));
+    say("sndbuf_limited", share(connection.sndbuf_limited_us));
     say("notsent", count(connection.unsent.into()));
     say("sacked", count(connection.sacked.into()));
     say("lost", count(connection.lost.into()));
+    // As `ss` does, only what is not its default.
+    let reordering = connection.reordering.filter(|&it| it != 3);
+    say("reordering", number(reordering.map(u64::from)));
     say(
         "reord_seen",
         number(connection.reorderings_seen.map(u64::from)),
@@ -302,6 +314,35 @@ mod tests {
         ato:40.000ms pmtu:1500 rcvmss:1448 advmss:1460 bytes_sent:5000000000 bytes_retrans:4344 bytes_acked:4999992760 segs_out:2000 segs_in:1000 data_segs_out:1990 lastsnd:7.000ms lastack:8.000ms rcv_limit:524288
         options: nodelay user_timeout:30000.000ms rcvbuf:auto,6291456 sndbuf:auto,4194304 congestion:cubic linger2:60000.000ms ttl:64
         ");
+    }
+
+    /// In the words of `ss -i`.
+    #[test]
+    fn what_a_sender_waited_for_is_told_with_its_share() {
+        let connection = Connection {
+            busy_us: 2_000_000,
+            rwnd_limited_us: 500_000,
+            sndbuf_limited_us: 1_000,
+            delivered_ce: Some(4_344),
+            reordering: Some(7),
+            ..Connection::new(0, &established())
+        };
+        let said = info(&connection);
+        for expected in [
+            " delivered_ce:4344 ",
+            " busy:2000.000ms rwnd_limited:500.000ms(25.0%) sndbuf_limited:1.000ms(0.1%) ",
+            " reordering:7",
+        ] {
+            assert!(said.contains(expected), "no {expected} in {said}");
+        }
+        let plain = Connection {
+            reordering: Some(3),
+            ..Connection::new(0, &established())
+        };
+        let said = info(&plain);
+        for name in ["busy", "limited:", "delivered_ce", "reordering"] {
+            assert!(!said.contains(name), "{name} in {said}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Tcb {
             flight_size: self.flight_size(),
             was_sacked: self.send.sacked(),
             sacked: 0,
+            marked: self.is_echo(header),
             dsack: None,
             delivered: self.nothing_delivered(cx.now, tsecr.filter(|&tsecr| tsecr != 0)),
             rtt: None,
@@ -140,7 +141,8 @@ impl Tcb {
         let fin_acked = self.fin != FinState::None && ack.after(self.snd.end);
         self.send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack, &mut news.delivered);
-        self.advance_una(ack);
+        self.note_acknowledged(cx);
+        self.advance_una(cx.core, ack);
         self.waiting_since = millis(cx.now);
         self.on_path_progress(cx, news.delivered.largest());
         self.rtt.on_progress();

@@ -188,6 +188,12 @@ impl Tcb {
         (fits || held < least) && held < share.min(MOST_SEND_BUFFERS)
     }
 
+    /// Whether a limit on what it may hold keeps the application from writing more.
+    pub(super) fn has_full_buffer(&self, cx: &Context<'_>) -> bool {
+        let capacity = u16::try_from(cx.buffers.capacity()).unwrap_or(u16::MAX);
+        !self.may_hold_another(cx, self.smss.min(capacity))
+    }
+
     /// Whether as much as the application wants is written and not sent.
     fn has_enough_unsent(&self, cx: &Context<'_>) -> bool {
         let unsent = self.unsent();
@@ -247,6 +253,7 @@ impl TailRoom {
                 written
             }
         };
+        tcb.note_written(cx);
         let waits_already = tcb.is_waiting();
         tcb.snd.end += written as u32;
         if !waits_already {

@@ -12,6 +12,7 @@ use super::path_cache::PathCache;
 use super::receive_queue::ReceiveMemory;
 use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
+use super::statistics::LedgerArena;
 use crate::time::{Duration, Instant};
 
 /// One core's shared part of TCP. Connections refer to what is theirs in it by index.
@@ -29,6 +30,7 @@ pub struct Core {
     pub(super) causes: CausesArena,
     pub(super) paths: PathCache,
     pub(super) tuning: TuningArena,
+    pub(super) ledgers: LedgerArena,
     pub(super) options: OptionSets,
     challenges: TokenBucket,
 }
@@ -46,6 +48,7 @@ impl Core {
             causes: CausesArena::new(),
             paths: PathCache::default(),
             tuning: TuningArena::new(),
+            ledgers: LedgerArena::new(),
             options: OptionSets::new(config.options.clone()),
             challenges: TokenBucket::new(config.challenge_acks_per_second),
             config,
@@ -59,6 +62,7 @@ impl Core {
             && self.causes.is_empty()
             && self.fast_opens.is_empty()
             && self.tuning.is_empty()
+            && self.ledgers.is_empty()
     }
 
     /// Octets held for applications, in whole pages.

@@ -136,8 +136,7 @@ impl Tcb {
     /// of data.
     fn take_echo(&mut self, cx: &mut Context<'_>, header: &Header, flight_size: u32) {
         let is_new = self.snd.una.after(self.ecn.reduced);
-        // On a SYN it means something else (section 6.1.1).
-        if !header.flags.contains(Flags::ECE) || header.flags.contains(Flags::SYN) || !is_new {
+        if !self.is_echo(header) || !is_new {
             return;
         }
         cx.core.counters.ecn_reductions += 1;
@@ -146,6 +145,13 @@ impl Tcb {
         self.controller
             .on_congestion(cx.now, Congestion::Ecn, flight_size);
         self.on_window_reduced();
+    }
+
+    /// Whether a segment says that the peer has seen a mark. On a SYN the flag means something else
+    /// (section 6.1.1).
+    pub(super) fn is_echo(&self, header: &Header) -> bool {
+        let flags = header.flags;
+        self.ecn.is_capable() && flags.contains(Flags::ECE) && !flags.contains(Flags::SYN)
     }
 
     /// The window was reduced, for whatever reason: the peer is told with the next new text.

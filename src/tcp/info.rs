@@ -12,9 +12,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::fixed_headers;
 
 /// A snapshot of one connection: what `struct tcp_info` of Linux says, in octets and times where
-/// that has segments and jiffies. What nobody measures is `None`, and what nobody ever does is
-/// missing: `reordering` and `delivered_ce` (RACK and RFC 3168 have no such numbers), and the times
-/// spent busy or limited by a window.
+/// that has segments and jiffies. What nobody measures is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Info {
     /// The state.
@@ -63,6 +61,17 @@ pub struct Info {
     /// Octets that have arrived, selectively acknowledged ones included.
     pub delivered: Option<u64>,
 
+    /// Of those: what acknowledgments with an echo of congestion have delivered (RFC 3168).
+    pub delivered_ce: Option<u64>,
+
+    /// Time with something written that was not acknowledged, to the millisecond; the next two are
+    /// part of it.
+    pub busy: Duration,
+    /// Of that: kept by the peer's window.
+    pub rwnd_limited: Duration,
+    /// Of that: kept by a send buffer that was full, all of it sent.
+    pub sndbuf_limited: Duration,
+
     /// Octets of text in a full segment.
     pub mss: u16,
     /// The largest text received, an estimate of the same for the peer.
@@ -80,6 +89,8 @@ pub struct Info {
     pub lost: u32,
     /// Acknowledgments that have shown segments to arrive out of order.
     pub reorderings_seen: Option<u32>,
+    /// How many segments out of order they have arrived at the most; three at the least.
+    pub reordering: Option<u32>,
     /// Duplicates that the peer has reported (RFC 2883).
     pub dsacks: Option<u32>,
 
@@ -136,8 +147,11 @@ impl Tcb {
         let ssthresh = self.controller.ssthresh();
         let statistics = &self.statistics;
         let tuning = self.receive_tuning(core);
-        let has_received = self.octets_received() > 0;
+        let has_received = self.octets_received(core) > 0;
         let headers = fixed_headers(self.opening.is_ipv4);
+        let ledger = self.ledger(core);
+        let spent = ledger.map(|ledger| ledger.chrono.spent(now));
+        let spent = spent.unwrap_or_default();
         Info {
             state: self.state,
             options: Some(Box::new(self.options(core).clone())),
@@ -167,6 +181,10 @@ impl Tcb {
             pacing_rate: self.pacing_rate(),
             delivery_rate: self.delivery_rate().map(|(rate, _)| rate),
             delivered: self.delivered(),
+            delivered_ce: self.delivered_ce(),
+            busy: spent.busy,
+            rwnd_limited: spent.rwnd_limited,
+            sndbuf_limited: spent.sndbuf_limited,
             mss: self.smss,
             receive_mss: self.rcv.rmss,
             advertised_mss: self.opening.path_mss,
@@ -175,6 +193,7 @@ impl Tcb {
             sacked: self.send.sacked(),
             lost: self.send.lost(),
             reorderings_seen: Some(u32::from(self.reord_seen())),
+            reordering: Some(self.reordering(core)),
             dsacks: Some(u32::from(self.dsack_dups())),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.rcv.edge.since(self.rcv.nxt),
@@ -190,9 +209,9 @@ impl Tcb {
                 .then(|| elapsed(now, self.heard_at)),
             retransmissions: self.retransmits,
             octets_retransmitted: statistics.octets_retransmitted,
-            octets_sent: self.octets_sent(),
-            octets_acked: self.octets_acked(),
-            octets_received: self.octets_received(),
+            octets_sent: self.octets_sent(core),
+            octets_acked: self.octets_acked(core),
+            octets_received: self.octets_received(core),
             segs_in: statistics.segs_in,
             segs_out: statistics.segs_out,
             data_segs_in: statistics.data_segs_in,

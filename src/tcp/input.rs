@@ -239,7 +239,7 @@ impl Tcb {
             self.rtt.on_handshake_retransmitted();
         }
         self.measure_handshake(cx, header, retransmitted);
-        self.advance_una(self.snd.iss + 1);
+        self.advance_una(cx.core, self.snd.iss + 1);
         self.waiting_since = millis(cx.now);
         self.heard_at = millis(cx.now);
         self.snd.wl1 = Seq(header.seq);

@@ -20,11 +20,13 @@
 //! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
 //! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
 //! | `time_wait` | 2MSL in 64 bytes |
+//! | `info`, `statistics`, `chrono` | what `ss` shows: state, counts, and what a sender spends its time on |
 
 mod ack;
 mod arena_id;
 mod buffers;
 mod calls;
+mod chrono;
 mod config;
 pub mod congestion;
 mod connect;

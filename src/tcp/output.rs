@@ -1,6 +1,7 @@
 //! Everything that a connection sends is built here, and only here.
 
 use super::buffers::BufferId;
+use super::chrono::Sender;
 use super::context::Context;
 use super::duplicate_acks::Cause;
 use super::input::Events;
@@ -162,6 +163,7 @@ impl SegmentBuilder<'_, '_> {
             .map(|s| (s.seq, s.len))
         else {
             self.tcb.note_app_limited();
+            self.tcb.note_all_sent(self.cx);
             return self.fin_alone();
         };
         self.restart_after_idle();
@@ -206,6 +208,7 @@ impl SegmentBuilder<'_, '_> {
         // What has left the network lets new text go before it is said to be lost: that is limited
         // transmit (RFC 3042).
         let is_probe = tcb.pending.loss_probe;
+        tcb.spends_time(self.cx, Sender::Busy);
         if pipe > 0 && pipe + u32::from(len) > tcb.controller.cwnd() && !is_probe {
             return None;
         }
@@ -237,6 +240,7 @@ impl SegmentBuilder<'_, '_> {
                 return Some(at);
             }
         }
+        tcb.spends_time(self.cx, Sender::RwndLimited);
         if tcb.flight_size() == 0 && !tcb.timers.is_set(Timer::Persist) {
             let timeout = tcb.rtt.persist_timeout(tcb.window_probes);
             tcb.timers.set(Timer::Persist, self.cx.now + timeout);

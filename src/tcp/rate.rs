@@ -73,6 +73,8 @@ impl Newest {
 pub(super) struct Delivery {
     /// C.delivered.
     delivered: u64,
+    /// Of those: what acknowledgments with an echo of congestion have delivered.
+    delivered_ce: u64,
     /// C.lost.
     lost: u64,
     /// C.delivered_time.
@@ -89,6 +91,17 @@ impl Delivery {
     /// C.delivered.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// See [`on_marked`](Self::on_marked).
+    pub(super) fn delivered_ce(&self) -> u64 {
+        self.delivered_ce
+    }
+
+    /// An acknowledgment that echoes a mark (RFC 3168) has delivered so many octets. As in Linux, it
+    /// does not say which of them were marked.
+    pub(super) fn on_marked(&mut self, delivered: u32) {
+        self.delivered_ce += u64::from(delivered);
     }
 
     /// OnPacketSent(): `octets` leave while `pipe` are in the network.

@@ -402,6 +402,7 @@ impl Tcb {
         }
         self.forget_causes(cx.core);
         self.forget_tuning(cx.core);
+        self.forget_ledger(cx.core);
         self.forget_options(cx.core);
     }
 
@@ -430,6 +431,7 @@ impl Tcb {
         self.reason = reason;
         self.stop_timers();
         self.send.clear(&mut cx.core.segments, cx.buffers);
+        self.note_acknowledged(cx);
         let may_read = reason == CloseReason::Finished && !self.closed;
         if !may_read || self.unread(cx.core) == 0 {
             self.release(cx);

@@ -86,7 +86,7 @@ impl Tcb {
         let refused = rest.len() - stored;
         cx.core.counters.receive_memory_exhausted += refused as u64;
         self.note_text(cx);
-        self.advance_nxt(start + stored as u32);
+        self.advance_nxt(cx.core, start + stored as u32);
         // What is longer than the path allows is several segments in one frame.
         let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.rcv.rmss = self.rcv.rmss.max(len.min(self.opening.path_mss));
@@ -109,14 +109,14 @@ impl Tcb {
     }
 
     /// RCV.NXT moves over what was stored behind it. Returns whether a gap was there.
-    fn absorb_stored(&mut self, cx: &Context<'_>) -> bool {
+    fn absorb_stored(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(id) = self.receive else { return false };
         let ranges = cx.core.receive.ranges(id);
         let had_gap = ranges
             .last()
             .is_some_and(|range| range.end.after(self.rcv.nxt));
         let contiguous_end = cx.core.receive.start(id) + cx.core.receive.contiguous(id);
-        self.advance_nxt(self.rcv.nxt.max(contiguous_end));
+        self.advance_nxt(cx.core, self.rcv.nxt.max(contiguous_end));
         had_gap
     }
 
@@ -170,7 +170,7 @@ impl Tcb {
         if self.rcv.fin() != Some(self.rcv.nxt) || !self.state.may_receive() {
             return;
         }
-        self.advance_nxt(self.rcv.nxt + 1);
+        self.advance_nxt(cx.core, self.rcv.nxt + 1);
         // It may lie right behind a window that is full.
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt);
         self.pending.ack = AckDue::Now;

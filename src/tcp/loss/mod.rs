@@ -121,6 +121,8 @@ pub(in crate::tcp) struct News {
     pub(in crate::tcp) was_sacked: u32,
     /// Octets that its SACK blocks newly name.
     pub(in crate::tcp) sacked: u32,
+    /// Whether it echoes a mark (RFC 3168).
+    pub(in crate::tcp) marked: bool,
     /// What the peer says it has got twice.
     pub(in crate::tcp) dsack: Option<(Seq, Seq)>,
     pub(in crate::tcp) delivered: Delivered,
@@ -223,6 +225,11 @@ impl Tcb {
             rate: None,
         };
         ack.rate = self.sample_rate(&ack, &news.delivered.newest);
+        if news.marked
+            && let Some(bulk) = &mut self.bulk
+        {
+            bulk.delivery.on_marked(ack.delivered);
+        }
         self.controller.on_ack(&ack);
         if spurious.is_some() {
             // A mark's reduction stays: it was no loss that the router has told of.

@@ -16,6 +16,9 @@ use crate::tcp::tcb::Tcb;
 use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
 
+/// Linux's tcp_max_reordering.
+const MOST_REORDERING: u32 = 300;
+
 /// RACK.xmit_ts, RACK.end_seq, RACK.rtt and RACK.fack (section 5.3). Kept while something is
 /// doubtful: as long as segments are acknowledged in order and once, nothing was sent before the
 /// latest of them.
@@ -65,8 +68,9 @@ pub(in crate::tcp) struct Delivered {
     /// Time of transmission and end of what was sent last, of what says something (section 6.2
     /// step 2).
     latest: Option<(Instant, Seq)>,
-    /// A segment has arrived after one behind it, without having been sent again (step 3).
-    reordered: bool,
+    /// A segment has arrived after one behind it, without having been sent again (step 3): where the
+    /// first of them starts.
+    reordered: Option<Seq>,
     /// A segment is among it that was sent again.
     pub(super) retransmitted: bool,
     /// A segment is among it that was sent before the episode, and not again.
@@ -96,7 +100,10 @@ impl Delivered {
             self.retransmitted = true;
         } else {
             self.original |= end.at_or_before(self.recover + 1);
-            self.reordered |= end.before(self.fack_before);
+            if end.before(self.fack_before) {
+                let first = self.reordered.unwrap_or(segment.seq);
+                self.reordered = Some(first.min(segment.seq));
+            }
             let at = if is_sacked {
                 &mut self.sacked_at
             } else {
@@ -158,7 +165,7 @@ impl Tcb {
             fack,
             recover: self.recovery.recover,
             latest: None,
-            reordered: false,
+            reordered: None,
             retransmitted: false,
             original: false,
             acked_at: None,
@@ -185,8 +192,15 @@ impl Tcb {
                 (rack.xmit_ts, rack.end_seq) = (sent_at, end);
             }
         }
-        if delivered.reordered && self.sack {
+        if let Some(first) = delivered.reordered
+            && self.sack
+        {
+            let octets = delivered.fack_before.since(first);
+            let degree = octets.div_ceil(u32::from(self.smss.max(1)));
             self.recovery.reord_seen = self.recovery.reord_seen.saturating_add(1);
+            let most = &mut self.open_ledger(cx.core).reordering;
+            // At most 300, a u16.
+            *most = (*most).max(degree.min(MOST_REORDERING) as u16);
             cx.core.counters.sack_reordering += 1;
         }
     }

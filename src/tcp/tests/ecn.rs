@@ -517,3 +517,22 @@ fn a_mark_is_obeyed_after_two_gigabytes_without_one() {
     assert_eq!(t.counters().ecn_reductions, 1);
     t.sent();
 }
+
+/// What `ss` says: acknowledgments that echo a mark count for all that they deliver, as in Linux.
+#[test]
+fn what_is_delivered_with_an_echo_is_counted() {
+    let mut t = capable();
+    let delivered = |t: &Host| {
+        let info = t.tcb.info(&t.core, t.now);
+        (info.delivered, info.delivered_ce)
+    };
+    assert_eq!(delivered(&t), (None, None));
+    t.send(&octets(30_000));
+    t.sent();
+    recv!(t, ack(2_001));
+    assert_eq!(delivered(&t), (Some(2_000), Some(0)));
+    recv!(t, echo(5_001));
+    recv!(t, echo(6_001));
+    recv!(t, ack(8_001));
+    assert_eq!(delivered(&t), (Some(8_000), Some(4_000)));
+}

@@ -6,6 +6,7 @@
 
 mod blind;
 mod buffers;
+mod chrono;
 mod clock_wrap;
 mod close;
 mod crash;

@@ -302,7 +302,7 @@ fn a_buffer_acknowledged_while_with_the_kernel_is_given_back() {
     t.send(&octets(1_000));
     t.sent_one();
     recv!(t, Seg { ack: 1_001, ..ACK });
-    assert!(t.core.is_empty());
+    assert!(t.core.segments.is_empty());
     assert_eq!(t.buffers.in_use, 1);
     t.buffers.complete();
     assert_eq!(t.buffers.in_use, 0);

@@ -320,9 +320,9 @@ fn info_goes_on_counting_when_sequence_numbers_come_round() {
     let far = 1_u32 << 30;
     for i in 1..=9u32 {
         let una = t.tcb.snd.iss + 1 + far.wrapping_mul(i);
-        t.tcb.advance_una(una);
+        t.tcb.advance_una(&mut t.core, una);
         let nxt = t.tcb.rcv.irs + 1 + far.wrapping_mul(i);
-        t.tcb.advance_nxt(nxt);
+        t.tcb.advance_nxt(&mut t.core, nxt);
     }
     (t.tcb.snd.end, t.tcb.snd.nxt) = (t.tcb.snd.una, t.tcb.snd.una);
     let info = t.tcb.info(&t.core, t.now);

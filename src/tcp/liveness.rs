@@ -22,6 +22,15 @@ pub(super) fn elapsed(now: Instant, then: u32) -> Duration {
     Duration::from_millis(u64::from(millis(now).wrapping_sub(then)))
 }
 
+/// Time until `then`, in milliseconds modulo 2^32; none if it has passed.
+fn remaining(now: Instant, then: u32) -> Duration {
+    let left = then.wrapping_sub(millis(now));
+    if left > LONGEST.as_millis() as u32 {
+        return Duration::ZERO;
+    }
+    Duration::from_millis(u64::from(left))
+}
+
 impl Tcb {
     /// The peer has been heard, or keepalive begins: the silence starts now.
     pub(super) fn restart_keepalive(&mut self, core: &Core, now: Instant) {
@@ -79,37 +88,42 @@ impl Tcb {
     /// Sets the timer that gives the connection up. It is lazy: an acknowledgment only moves
     /// `waiting_since`.
     pub(super) fn arm_give_up(&mut self, cx: &Context<'_>) {
-        let lingers = self.closed && matches!(self.options(cx.core).linger, Linger::For(_));
-        if lingers && self.timers.is_set(Timer::GiveUp) {
-            // What linger allows is reckoned from the close.
-            return;
-        }
-        match self.patience(cx.core) {
-            Some(limit) if self.is_waiting() => {
-                let left = limit.saturating_sub(elapsed(cx.now, self.waiting_since));
-                self.timers.set(Timer::GiveUp, cx.now + left);
-            }
+        match self.patience(cx.core, cx.now) {
+            Some(left) if self.is_waiting() => self.timers.set(Timer::GiveUp, cx.now + left),
             _ => self.timers.stop(Timer::GiveUp),
         }
     }
 
-    /// How long what was written may wait for its acknowledgment.
-    fn patience(&self, core: &Core) -> Option<Duration> {
+    /// How long what was written may still wait for its acknowledgment: the user timeout counts from
+    /// the last one, linger from the close; the sooner of them ends it.
+    fn patience(&self, core: &Core, now: Instant) -> Option<Duration> {
+        let waited = elapsed(now, self.waiting_since);
         let user_timeout = self.options(core).user_timeout;
-        let orphan = self.closed.then_some(core.config.orphan_timeout);
-        let limit = user_timeout.into_iter().chain(orphan).min();
-        limit.map(|limit| limit.min(LONGEST))
+        let user_timeout = user_timeout.map(|limit| limit.min(LONGEST).saturating_sub(waited));
+        let lingers_until = self.ledger(core).map_or(0, |ledger| ledger.lingers_until);
+        let orphan = match lingers_until {
+            _ if !self.closed => None,
+            0 => Some(
+                core.config
+                    .orphan_timeout
+                    .min(LONGEST)
+                    .saturating_sub(waited),
+            ),
+            until => Some(remaining(now, until)),
+        };
+        user_timeout.into_iter().chain(orphan).min()
     }
 
     /// The application has closed: what is not acknowledged may take its time, within limits.
     /// Without one, an orphan whose peer keeps its window closed would stay for ever.
-    pub(super) fn start_orphan(&mut self, cx: &Context<'_>) {
-        match self.options(cx.core).linger {
-            Linger::For(limit) if self.is_waiting() => {
-                self.timers.set(Timer::GiveUp, cx.now + limit);
-            }
-            _ => self.arm_give_up(cx),
+    pub(super) fn start_orphan(&mut self, cx: &mut Context<'_>) {
+        if let Linger::For(limit) = self.options(cx.core).linger
+            && self.is_waiting()
+        {
+            let until = millis(cx.now + limit.min(LONGEST)).max(1);
+            self.open_ledger(cx.core).lingers_until = until;
         }
+        self.arm_give_up(cx);
         self.start_fin_wait_2(cx);
     }
 
@@ -128,13 +142,9 @@ impl Tcb {
         if !self.is_waiting() {
             return None;
         }
-        let lingers = self.closed && matches!(self.options(cx.core).linger, Linger::For(_));
-        if !lingers {
-            let limit = self.patience(cx.core)?;
-            if elapsed(cx.now, self.waiting_since) < limit {
-                self.arm_give_up(cx);
-                return None;
-            }
+        if self.patience(cx.core, cx.now)? > Duration::ZERO {
+            self.arm_give_up(cx);
+            return None;
         }
         if !self.closed {
             return Some(self.time_out(cx));

@@ -56,7 +56,8 @@ pub enum Linger {
     /// It is sent in the background.
     #[default]
     Background,
-    /// It is sent in the background for at most so long; then the connection is reset.
+    /// It is sent in the background for at most so long, and no longer than the user timeout lets
+    /// it; then the connection is reset.
     For(Duration),
     /// The connection is reset at once.
     Reset,

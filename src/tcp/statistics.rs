@@ -28,6 +28,8 @@ pub(super) struct Statistics {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) chrono: Chrono,
+    /// When linger ends, in milliseconds of the clock, after a close that began one; 0: none did.
+    pub(super) lingers_until: u32,
     /// How many segments out of order the path has delivered, at the most.
     pub(super) reordering: u16,
     /// How often SND.UNA and RCV.NXT have come round to where they began.

@@ -320,3 +320,44 @@ fn options_set_after_a_close_do_not_prolong_the_linger() {
     assert_eq!(t.state(), State::Closed);
     t.sent();
 }
+
+/// Whatever linger allows, a peer that acknowledges nothing for the user timeout is given up.
+#[test]
+fn the_user_timeout_counts_behind_a_close_that_lingers() {
+    let mut t = with(|it| {
+        it.linger = Linger::For(Duration::from_secs(30));
+        it.user_timeout = Some(Duration::from_secs(5));
+    });
+    t.send(b"slow");
+    t.sent();
+    advance!(t, 1 s);
+    t.close();
+    advance!(t, 3999 ms);
+    assert_eq!(t.state(), State::FinWait1);
+    advance!(t, 1 ms);
+    assert_eq!(t.state(), State::Closed);
+    assert_eq!(t.counters().orphans_given_up, 1);
+    t.sent();
+}
+
+/// And a peer that gets on within the user timeout is given up when linger ends.
+#[test]
+fn linger_ends_whoever_gets_on() {
+    let mut t = with(|it| {
+        it.linger = Linger::For(Duration::from_secs(12));
+        it.user_timeout = Some(Duration::from_secs(5));
+    });
+    t.send(b"slow");
+    t.close();
+    t.sent();
+    for ack in [2, 3, 4] {
+        advance!(t, 3 s);
+        t.sent();
+        recv!(t, Seg { ack, ..ACK });
+    }
+    advance!(t, 2999 ms);
+    assert_eq!(t.state(), State::FinWait1);
+    advance!(t, 1 ms);
+    assert_eq!(t.state(), State::Closed);
+    t.sent();
+}

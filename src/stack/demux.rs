@@ -308,14 +308,16 @@ impl<P: PacketIo> Stack<P> {
             return;
         };
         let (link, queue) = (waiting.link, waiting.queue);
+        let end = (inbound.key.local, inbound.key.local_port);
+        let listener = self.listeners.get(&end).filter(|_| !self.draining);
+        let is_served = listener.is_some();
+        let is_full = listener.is_some_and(|(_, listener)| listener.is_full(&self.core));
         let port = &mut self.ports[usize::from(queue)];
         let mut cx = Context {
             now,
             buffers: port,
             core: &mut self.core,
         };
-        let end = (inbound.key.local, inbound.key.local_port);
-        let is_served = !self.draining && self.listeners.contains_key(&end);
         let mut verdict = waiting.time_wait.handle_segment(&mut cx, &inbound.segment);
         if matches!(verdict, TimeWaitVerdict::Reopen { .. }) && !is_served {
             verdict = waiting.time_wait.decline(&mut cx);
@@ -325,6 +327,10 @@ impl<P: PacketIo> Stack<P> {
             TimeWaitVerdict::Acknowledge(header) => {
                 let marking = self.core.marking();
                 self.reply(queue, &link, &inbound.key, &header, marking);
+            }
+            // It goes on, as if the SYN had been lost: that comes again.
+            TimeWaitVerdict::Reopen { .. } if is_full => {
+                self.core.counters.listen_overflows += 1;
             }
             TimeWaitVerdict::Reopen { beyond } => {
                 self.core.counters.time_wait_recycled += 1;

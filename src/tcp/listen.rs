@@ -176,6 +176,11 @@ impl Listener {
         self.half_open = self.half_open.saturating_sub(1);
     }
 
+    /// Whether a SYN would be refused for want of room, unless it brings a Fast Open cookie.
+    pub fn is_full(&self, core: &Core) -> bool {
+        self.half_open >= core.config.syn_queue
+    }
+
     /// Half-open connections.
     pub fn half_open(&self) -> usize {
         self.half_open

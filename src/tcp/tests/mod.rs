@@ -30,6 +30,7 @@ mod quick_ack;
 mod rack;
 mod receive_tuning;
 mod recovery;
+mod reneging;
 mod reno;
 mod reset;
 mod retransmission;

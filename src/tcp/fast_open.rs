@@ -262,7 +262,7 @@ impl CookieCache {
         }
     }
 
-    fn put(&mut self, remote: Address, cookie: FastOpen, mss: u16) {
+    pub(super) fn put(&mut self, remote: Address, cookie: FastOpen, mss: u16) {
         self.insert(remote, Entry::Cookie { cookie, mss });
     }
 

@@ -101,6 +101,10 @@ pub(super) struct End {
     /// When a client connects.
     pub(super) connects_at: Option<Instant>,
     pub(super) finished: Option<CloseReason>,
+    /// Whether a client's SYN takes text along (RFC 7413).
+    pub(super) opens_fast: bool,
+    /// A server took text on the SYN, and is not established yet.
+    is_early: bool,
 }
 
 impl End {
@@ -121,6 +125,8 @@ impl End {
             waits_for_peer: chance.percent(30),
             connects_at: None,
             finished: None,
+            opens_fast: false,
+            is_early: false,
         }
     }
 
@@ -153,6 +159,10 @@ impl End {
         let tcb = Tcb::connect(&mut side.context(now), &self.key, 1_400, OptionsId::DEFAULT);
         self.stage = Stage::Open(Box::new(tcb));
         self.connects_at = None;
+        if self.opens_fast {
+            let (key, data) = (self.key, self.to_send.clone());
+            self.written = self.with(side, now, |tcb, cx| tcb.send_early(cx, &key, &data));
+        }
     }
 
     /// A segment arrives, and what its IP header says of ECN. Returns the stateless answer.
@@ -166,7 +176,7 @@ impl End {
         let key = self.key;
         match &mut self.stage {
             Stage::Closed => reset_for(segment),
-            Stage::Listening => self.handle_listening(side, now, segment),
+            Stage::Listening => self.handle_listening(side, now, segment, chance),
             Stage::HalfOpen(entry) => {
                 match entry.handle_segment(&mut side.context(now), &key, segment) {
                     SynVerdict::Stays => None,
@@ -200,6 +210,7 @@ impl End {
         side: &mut Side,
         now: Instant,
         segment: &Segment<'_>,
+        chance: &mut Chance,
     ) -> Option<Header> {
         if !SynEntry::opens(&segment.header) {
             return reset_for(segment);
@@ -213,9 +224,46 @@ impl End {
         let entry = side
             .listener
             .handle_syn(&mut cx, &self.key, segment, 1_460, None)?;
+        if entry.takes_text() {
+            let tcb = entry.fast_open(&mut cx, &self.key);
+            self.stage = Stage::Open(Box::new(tcb));
+            self.is_early = true;
+            let arrival = self.with(side, now, |tcb, _| tcb.handle_text_on_syn(segment.payload));
+            self.take_text(side, now, arrival.text, chance);
+            return None;
+        }
         let answer = entry.syn_ack(&mut cx, &self.key);
         self.stage = Stage::HalfOpen(entry);
         Some(answer)
+    }
+
+    /// The application reads as much of what has come as it pleases.
+    fn take_text(&mut self, side: &mut Side, now: Instant, text: &[u8], chance: &mut Chance) {
+        if text.is_empty() {
+            return;
+        }
+        let unread = self.with(side, now, |tcb, cx| tcb.unread(cx.core));
+        let consumed = if unread > 0 || !chance.percent(self.eagerness) {
+            0
+        } else if chance.percent(50) {
+            text.len()
+        } else {
+            chance.below(text.len() as u64) as usize
+        };
+        self.received.extend_from_slice(&text[..consumed]);
+        self.with(side, now, |tcb, cx| tcb.handle_text(cx, text, consumed));
+    }
+
+    /// A connection that took text on its SYN is established or gone.
+    fn leave_early(&mut self, side: &mut Side, now: Instant) {
+        let is_over = match &self.stage {
+            Stage::Open(tcb) => tcb.state() != State::SynReceived,
+            _ => true,
+        };
+        if self.is_early && is_over {
+            self.is_early = false;
+            side.listener.fast_open_ended(now, false);
+        }
     }
 
     fn handle_open(
@@ -228,20 +276,8 @@ impl End {
         let arrival = self.with(side, now, |tcb, cx| {
             tcb.handle_marked_segment(cx, segment, ecn)
         });
-        if !arrival.text.is_empty() {
-            let unread = self.with(side, now, |tcb, cx| tcb.unread(cx.core));
-            let consumed = if unread > 0 || !chance.percent(self.eagerness) {
-                0
-            } else if chance.percent(50) {
-                arrival.text.len()
-            } else {
-                chance.below(arrival.text.len() as u64) as usize
-            };
-            self.received.extend_from_slice(&arrival.text[..consumed]);
-            self.with(side, now, |tcb, cx| {
-                tcb.handle_text(cx, arrival.text, consumed);
-            });
-        }
+        self.take_text(side, now, arrival.text, chance);
+        self.leave_early(side, now);
         if arrival.events.contains(Events::RESET_SENDER) {
             return reset_for(segment);
         }
@@ -273,7 +309,7 @@ impl End {
             return;
         };
         let is_up = tcb.state().is_synchronized() && tcb.state() != State::TimeWait;
-        if is_up {
+        if is_up || self.is_early {
             let burst = self.written + chance.below(30_000) as usize;
             let data = self.to_send[self.written..self.to_send.len().min(burst)].to_vec();
             self.written += self.with(side, now, |tcb, cx| tcb.send(cx, &data));

@@ -112,6 +112,17 @@ impl Simulator {
         }
     }
 
+    /// Clients know the servers' cookies, and send text with their SYNs.
+    fn open_fast(&mut self) {
+        let [clients, servers] = &mut self.sides;
+        servers.core.config.fast_open_queue = 1 + self.chance.below(4) as usize;
+        for [client, server] in &mut self.connections {
+            let cookie = servers.core.isn.fast_open_cookie(&server.key, self.now);
+            clients.core.cookies.put(client.key.remote, cookie, 1_400);
+            client.opens_fast = true;
+        }
+    }
+
     /// A segment enters the network.
     fn send(&mut self, from: usize, connection: usize, header: &Header, ecn: u8, text: &[u8]) {
         let key = &self.connections[connection][from].key;
@@ -320,6 +331,29 @@ fn simultaneous_opens_arrive_whole_too() {
         },
         |_| {},
     );
+}
+
+/// Text on SYNs (RFC 7413), which are lost, doubled and held up like everything else.
+#[test]
+fn text_on_syns_arrives_whole_too() {
+    let mut happened = BTreeMap::new();
+    each_seed(Simulator::open_fast, |outcome| {
+        for (name, count) in outcome.counters.iter().flat_map(Counters::named) {
+            *happened.entry(name).or_insert(0) += count;
+        }
+    });
+    if std::env::var("CORELANE_SEED").is_ok() {
+        return;
+    }
+    for (name, least) in [
+        ("fast_open_active", 200),
+        ("fast_open_passive", 200),
+        ("fast_open_active_fails", 2),
+        ("fast_open_overflows", 2),
+        ("syn_ack_retransmits", 2),
+    ] {
+        assert!(happened[name] >= least, "{name}: {happened:?}");
+    }
 }
 
 /// Nothing is sent twice without a reason, and nobody waits for a timer.

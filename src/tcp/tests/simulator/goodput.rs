@@ -193,7 +193,7 @@ fn reno_is_as_fast_as_its_model() {
     }
 }
 
-/// RFC 8985 section 2: losses are found by what arrives, or by a probe, and the timer is for the
+/// RFC 8985 section 3: losses are found by what arrives, or by a probe, and the timer is for the
 /// rest. Nor is more sent again than is lost.
 #[test]
 fn losses_are_found_without_the_timer() {

@@ -8,7 +8,7 @@ use super::seq::Seq;
 use super::state::{Event, State};
 use super::tcb::{CloseReason, FinState, Tcb};
 use super::timers::Timer;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Header, Segment};
 
 impl Tcb {
@@ -74,8 +74,14 @@ impl Tcb {
             None
         };
         if let Some(rtt) = news.rtt {
-            self.rtt.on_measurement(cx.now, rtt);
+            self.measure(cx.now, rtt);
         }
+    }
+
+    /// A round trip is measured.
+    pub(super) fn measure(&mut self, now: Instant, rtt: Duration) {
+        self.rtt.on_measurement(now, rtt);
+        self.pending.rtt_after_probe = false;
     }
 
     /// RFC 5681 section 2, DUPLICATE ACKNOWLEDGMENT.
@@ -138,7 +144,7 @@ impl Tcb {
     ) {
         news.acked = ack.since(self.snd.una);
         // The FIN has a sequence number, but no segment in the queue.
-        let fin_acked = self.fin != FinState::None && ack.after(self.snd.end);
+        let fin_acked = self.snd.fin != FinState::None && ack.after(self.snd.end);
         self.send
             .acknowledge(&mut cx.core.segments, cx.buffers, ack, &mut news.delivered);
         self.note_acknowledged(cx);
@@ -151,7 +157,7 @@ impl Tcb {
         }
         if fin_acked {
             // It may have been due once more.
-            self.fin = FinState::Sent;
+            self.snd.fin = FinState::Sent;
             self.handle_ack_of_fin(cx, events);
         }
     }

@@ -72,10 +72,10 @@ impl Tcb {
         match self.state {
             State::SynSent => self.finish(cx, Event::Close, CloseReason::Aborted),
             // RFC 9293 section 3.10.4: queued until the connection is established.
-            State::SynReceived => self.fin = FinState::Due,
+            State::SynReceived => self.snd.fin = FinState::Due,
             State::Established | State::CloseWait => {
                 let waits_already = self.is_waiting();
-                self.fin = FinState::Due;
+                self.snd.fin = FinState::Due;
                 if !waits_already {
                     self.start_waiting(cx);
                 }
@@ -209,7 +209,7 @@ impl Tcb {
 
     /// Whether a segment that is not full waits for more (TCP_CORK). A FIN sends it.
     pub(super) fn is_corked(&self) -> bool {
-        self.cork && self.fin == FinState::None && !self.pending.sws_override
+        self.cork && self.snd.fin == FinState::None && !self.pending.sws_override
     }
 
     /// What is corked does not wait for ever. While something is in flight its acknowledgment comes

@@ -260,7 +260,7 @@ impl Tcb {
             (self.sent_at > Instant::ZERO).then(|| cx.now.saturating_since(self.sent_at))
         };
         if let Some(rtt) = rtt {
-            self.rtt.on_measurement(cx.now, rtt);
+            self.measure(cx.now, rtt);
         }
     }
 
@@ -275,7 +275,7 @@ impl Tcb {
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.transition(Event::AckOfSyn);
         self.establish(cx, header);
-        if self.fin == FinState::Due {
+        if self.snd.fin == FinState::Due {
             self.transition(Event::Close);
         }
         true

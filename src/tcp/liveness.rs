@@ -80,7 +80,7 @@ impl Tcb {
 
     /// Whether something was written, or a SYN or FIN is due or sent, and not acknowledged.
     pub(super) fn is_waiting(&self) -> bool {
-        let fin_is_acked = self.fin == FinState::None || self.snd.una.after(self.snd.end);
+        let fin_is_acked = self.snd.fin == FinState::None || self.snd.una.after(self.snd.end);
         let is_acked = self.snd.una.at_or_after(self.snd.end) && fin_is_acked;
         !matches!(self.state, State::Closed | State::TimeWait) && !is_acked
     }

@@ -184,9 +184,9 @@ impl SegmentBuilder<'_, '_> {
         tcb.note_answer(self.cx);
         tcb.pending.sws_override = false;
         // In SYN-RECEIVED the FIN waits for the handshake (RFC 9293 section 3.10.4).
-        let fin = is_last && tcb.fin == FinState::Due && tcb.state != State::SynReceived;
+        let fin = is_last && tcb.snd.fin == FinState::Due && tcb.state != State::SynReceived;
         if fin {
-            tcb.fin = FinState::Sent;
+            tcb.snd.fin = FinState::Sent;
             tcb.snd.nxt += 1;
         }
         tcb.timers.stop(Timer::Persist);
@@ -219,7 +219,7 @@ impl SegmentBuilder<'_, '_> {
             let is_small = len < tcb.smss && tcb.send.is_last_unsent();
             // The SYN is in flight, but no segment that text could wait for.
             let syn = u32::from(tcb.state == State::SynReceived);
-            let waits = !tcb.nodelay && tcb.fin == FinState::None && tcb.flight_size() > syn;
+            let waits = !tcb.nodelay && tcb.snd.fin == FinState::None && tcb.flight_size() > syn;
             if is_small && tcb.is_corked() {
                 tcb.arm_uncork(self.cx.now);
                 return None;
@@ -251,7 +251,7 @@ impl SegmentBuilder<'_, '_> {
     /// A FIN that no text can carry.
     fn fin_alone(&mut self) -> Option<Transmit> {
         let tcb = &mut *self.tcb;
-        if tcb.fin != FinState::Due || tcb.state == State::SynReceived {
+        if tcb.snd.fin != FinState::Due || tcb.state == State::SynReceived {
             return None;
         }
         let text_is_out =
@@ -262,7 +262,7 @@ impl SegmentBuilder<'_, '_> {
         if self.fin_was_sent() {
             self.count_retransmission(0);
         }
-        self.tcb.fin = FinState::Sent;
+        self.tcb.snd.fin = FinState::Sent;
         self.tcb.snd.nxt = self.tcb.snd.end + 1;
         self.arm_retransmission();
         Some(self.transmit(self.tcb.snd.end, Flags::FIN | Flags::ACK, None))

@@ -55,7 +55,7 @@ impl SegmentBuilder<'_, '_> {
         self.count_retransmission(len);
         let fin = end == self.tcb.snd.end && self.fin_was_sent();
         if fin {
-            self.tcb.fin = FinState::Sent;
+            self.tcb.snd.fin = FinState::Sent;
         }
         self.arm_retransmission();
         Some(self.text_segment(seq, payload, fin))

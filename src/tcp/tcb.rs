@@ -58,6 +58,8 @@ pub(super) struct SendVariables {
     pub(super) iss: Seq,
     /// Snd.Wind.Shift.
     pub(super) shift: u8,
+    /// Our FIN.
+    pub(super) fin: FinState,
 }
 
 /// RCV: the receive sequence space.
@@ -110,9 +112,10 @@ impl TimestampState {
 }
 
 /// Our FIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum FinState {
     /// The application may still send.
+    #[default]
     None,
     /// To be sent, or sent again, behind the last octet of text.
     Due,
@@ -149,6 +152,9 @@ pub(super) struct Pending {
     pub(super) sws_override: bool,
     /// A retransmission waits for its buffer.
     pub(super) deferred: bool,
+    /// A round trip is to be measured before a tail loss probe, the first or another (RFC 8985 section
+    /// 7.3).
+    pub(super) rtt_after_probe: bool,
 }
 
 /// Why a connection is gone.
@@ -186,7 +192,6 @@ pub struct Tcb {
     pub(super) snd: SendVariables,
     pub(super) rcv: ReceiveVariables,
     pub(super) state: State,
-    pub(super) fin: FinState,
     pub(super) pending: Pending,
     pub(super) sack: bool,
     /// Both sides have sent a window scale option.
@@ -284,7 +289,6 @@ impl Tcb {
                 ..Default::default()
             },
             state: State::Closed,
-            fin: FinState::None,
             pending: Pending {
                 ack: AckDue::No,
                 duplicate_acks: 0,
@@ -294,6 +298,7 @@ impl Tcb {
                 loss_probe: false,
                 sws_override: false,
                 deferred: false,
+                rtt_after_probe: true,
             },
             sack: false,
             scales: false,
@@ -441,7 +446,7 @@ impl Tcb {
     /// SND.NXT - SND.UNA, less what is taken for lost and what the peer says it has, or as good as
     /// says without SACK: what is believed to be in the network (RFC 6675 section 4).
     pub(super) fn pipe(&self) -> u32 {
-        let fin_is_lost = self.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
+        let fin_is_lost = self.snd.fin == FinState::Due && self.snd.nxt.after(self.snd.end);
         self.flight_size()
             .saturating_sub(self.send.lost())
             .saturating_sub(self.send.sacked())

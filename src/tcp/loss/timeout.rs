@@ -72,8 +72,8 @@ impl Tcb {
         self.on_window_reduced();
         self.ecn.begin_recovery(false);
         self.question_path(cx);
-        if self.fin == FinState::Sent {
-            self.fin = FinState::Due;
+        if self.snd.fin == FinState::Sent {
+            self.snd.fin = FinState::Due;
         }
     }
 

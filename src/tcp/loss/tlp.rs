@@ -29,7 +29,8 @@ pub(super) struct Probe {
 }
 
 impl Tcb {
-    /// Section 7.2: with SACK only, outside of recovery, with nothing SACKed, and one at a time.
+    /// Section 7.2: with SACK only, outside of recovery, with nothing SACKed, one at a time, and with a
+    /// round trip measured in between, so that probes do not keep the RTO from following the path.
     pub(super) fn may_probe(&self) -> bool {
         self.sack
             && self.recovery.phase == Phase::Open
@@ -37,6 +38,7 @@ impl Tcb {
             && self.send.sacked() == 0
             && self.send.lost() == 0
             && self.outstanding_probe().is_none()
+            && !self.pending.rtt_after_probe
             && self.state.is_synchronized()
     }
 
@@ -103,6 +105,7 @@ impl Tcb {
     pub(in crate::tcp) fn on_probe_sent(&mut self, cx: &mut Context<'_>, is_retransmission: bool) {
         cx.core.counters.loss_probes += 1;
         self.pending.loss_probe = false;
+        self.pending.rtt_after_probe = true;
         let end_seq = self.snd.nxt;
         self.recovery.episode(self.snd.una).probe = Some(Probe {
             end_seq,

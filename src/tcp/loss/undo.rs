@@ -195,8 +195,8 @@ impl Tcb {
         }
         if matches!(self.recovery.phase, Phase::Recovery | Phase::Loss) {
             self.send.take_back_lost(&mut cx.core.segments);
-            if self.fin == FinState::Due && self.snd.nxt.after(self.snd.end) {
-                self.fin = FinState::Sent;
+            if self.snd.fin == FinState::Due && self.snd.nxt.after(self.snd.end) {
+                self.snd.fin = FinState::Sent;
             }
             self.recovery.phase = Phase::Open;
             self.recovery.departed = 0;

@@ -203,3 +203,34 @@ fn a_lost_fin_is_probed_for() {
     recv!(t, Seg { ack: 2, ..ACK });
     assert_eq!(t.state(), State::FinWait2);
 }
+
+/// Section 7.3: until a round trip has been measured again there is no other probe, so that probes do
+/// not keep the RTO from following the path.
+#[test]
+fn the_next_probe_waits_for_a_round_trip() {
+    let mut t = with_rtt();
+    let text = octets(3_000);
+    t.send(&text[..1_000]);
+    t.sent();
+    advance!(t, 130 ms);
+    sent!(t, [seg(&text, 0)]);
+    // Karn: this tells no round trip.
+    recv!(t, Seg { ack: 1_001, ..ACK });
+    t.send(&text[1_000..2_000]);
+    t.sent();
+    advance!(t, 200 ms);
+    assert_eq!((t.counters().loss_probes, t.counters().timeouts), (1, 0));
+    advance!(t, 100 ms);
+    assert_eq!((t.counters().loss_probes, t.counters().timeouts), (1, 1));
+    t.sent();
+    recv!(t, Seg { ack: 2_001, ..ACK });
+    t.send(&text[2_000..]);
+    t.sent();
+    advance!(t, 40 ms);
+    recv!(t, Seg { ack: 3_001, ..ACK });
+    assert!(t.tcb.rtt.srtt().is_some());
+    t.send(&text[..1_000]);
+    t.sent();
+    advance!(t, 200 ms);
+    assert_eq!(t.counters().loss_probes, 2);
+}

@@ -28,6 +28,7 @@ pub use cubic::Cubic;
 pub use prr::Prr;
 pub use reno::Reno;
 use window::Window;
+pub(super) use window::initial_window;
 
 use super::rate::RateSample;
 use crate::time::{Duration, Instant};

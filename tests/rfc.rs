@@ -39,7 +39,6 @@ const RFCS: &[&str] = &[
     "RFC 6691",
     "RFC 6864",
     "RFC 6928",
-    "RFC 6937",
     "RFC 6946",
     "RFC 7323",
     "RFC 7413",
@@ -52,6 +51,7 @@ const RFCS: &[&str] = &[
     "RFC 9293",
     "RFC 9406",
     "RFC 9438",
+    "RFC 9937",
     "draft-ietf-ccwg-bbr",
 ];
 

@@ -5,11 +5,11 @@
 //! schedule may run ahead by one quantum, and a sender that has had to wait waits for a whole
 //! quantum, so that a timer brings several segments.
 //!
-//! Nothing waits that need not: the initial window leaves at once, a request or an answer below a
-//! quantum too, and a path of less than a millisecond is not paced at all, since a window is then no
-//! more than what a quantum would be.
+//! Nothing waits that need not: a window that is no larger than the initial one leaves at once
+//! (RFC 6928 lets it), a request or an answer below a quantum too, and a path of less than a
+//! millisecond is not paced at all, since a window is then no more than what a quantum would be.
 
-use super::congestion::Ack;
+use super::congestion::{Ack, initial_window};
 use super::rate::{Delivery, Departure, Newest, RateSample};
 use super::tcb::Tcb;
 use crate::time::{Duration, Instant};
@@ -209,10 +209,13 @@ impl Tcb {
         let Some(bulk) = &mut self.bulk else {
             return;
         };
+        // Segments that a small window holds back would be missed: a duplicate too few, and the loss
+        // is found late or by the timer.
+        let (cwnd, initial) = (self.controller.cwnd(), initial_window(self.smss));
         bulk.pacing.rate = match (self.controller.pacing_rate(), self.rtt.srtt()) {
             (Some(rate), _) => rate.max(1),
-            (None, Some(srtt)) if paces && srtt >= LEAST_RTT => {
-                let (cwnd, ssthresh) = (self.controller.cwnd(), self.controller.ssthresh());
+            (None, Some(srtt)) if paces && srtt >= LEAST_RTT && cwnd > initial => {
+                let ssthresh = self.controller.ssthresh();
                 let percent = if cwnd < ssthresh / 2 {
                     SLOW_START_PERCENT
                 } else {

@@ -147,6 +147,10 @@ impl Cubic {
             cwnd + stage.owed + (target - cwnd) * acked / cwnd
         };
         stage.w_est = w_est;
+        if ack.ends_recovery {
+            // It grows by the next one: this one only deflates it (RFC 5681 section 3.2 step 6).
+            return;
+        }
         stage.owed = grown.fract();
         // Saturates.
         self.window.cwnd = grown as u32;
@@ -191,14 +195,18 @@ impl Controller for Cubic {
 
     fn on_ack(&mut self, ack: &Ack) {
         let is_limited = self.window.is_limited(ack);
-        if ack.in_recovery {
+        if ack.in_recovery && !ack.ends_recovery {
             let (ssthresh, smss) = (self.window.ssthresh, self.window.smss());
             if let Some(cwnd) = self.model().prr.on_ack(ack, ssthresh, smss) {
                 self.window.cwnd = cwnd;
             }
             return;
         }
-        if ack.acked == 0 {
+        if ack.ends_recovery {
+            self.on_recovered(ack.now, ack.pipe);
+        }
+        let mut acked = ack.proves();
+        if acked == 0 {
             return;
         }
         if !is_limited {
@@ -208,7 +216,6 @@ impl Controller for Cubic {
             return;
         }
         self.model().heard_at = ack.now;
-        let mut acked = ack.acked;
         if self.window.in_slow_start() {
             let model = self.model.get_or_insert_default();
             acked = model.slow_start.on_ack(&mut self.window, ack);
@@ -232,7 +239,7 @@ impl Controller for Cubic {
         let model = self.model();
         model.slow_start.after_timeout = false;
         match congestion {
-            Congestion::Loss => model.prr.begin(flight_size),
+            Congestion::Loss => model.prr.begin(),
             // No recovery follows.
             Congestion::Ecn => self.window.cwnd = ssthresh.max(self.window.smss()),
         }

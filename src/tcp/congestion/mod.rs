@@ -4,7 +4,8 @@
 //! segments are lost is `loss`'s to say.
 //!
 //! Recovery is [`on_congestion`](Controller::on_congestion), then [`on_ack`](Controller::on_ack) with
-//! `in_recovery`, which [`Prr`] turns into a window, then [`on_recovered`](Controller::on_recovered).
+//! `in_recovery`, which [`Prr`] turns into a window, then one with `ends_recovery` as well; or, if
+//! another one begins at once, [`on_recovered`](Controller::on_recovered).
 //!
 //! Another one takes a file here that implements [`Controller`], a variant of [`Algorithm`] with its
 //! name, and an arm in each `match` of `AnyController`; nothing else knows how many there are. What
@@ -28,6 +29,7 @@ pub use cubic::Cubic;
 pub use prr::Prr;
 pub use reno::Reno;
 use window::Window;
+pub(super) use window::initial_window;
 
 use super::rate::RateSample;
 use crate::time::{Duration, Instant};
@@ -39,16 +41,19 @@ pub struct Ack {
     pub now: Instant,
     /// How far it has moved SND.UNA.
     pub acked: u32,
-    /// DeliveredData (RFC 6937 section 3): what it has newly acknowledged, selectively or not.
+    /// DeliveredData (RFC 9937): what it has newly acknowledged, selectively or not.
     pub delivered: u32,
     /// What it has shown to be lost.
     pub lost: u32,
-    /// FlightSize before it.
-    pub flight_size: u32,
+    /// What it may have found in the network and lost: FlightSize before it, without what had been
+    /// SACKed already. RecoverFS (RFC 9937 section 6.1), if recovery begins with it.
+    pub outstanding: u32,
     /// What is believed to be in the network after it (RFC 6675 section 4).
     pub pipe: u32,
-    /// Whether the connection is in recovery, before and after it.
+    /// Whether the connection is in recovery, before or after it.
     pub in_recovery: bool,
+    /// Whether recovery is over with it.
+    pub ends_recovery: bool,
     /// Whether something was acknowledged that was sent after the round trip before had ended.
     pub round_start: bool,
     /// The round trip that it measures (Karn's algorithm applied).
@@ -61,6 +66,18 @@ pub struct Ack {
     pub paced: bool,
     /// The delivery rate that it measures.
     pub rate: Option<RateSample>,
+}
+
+impl Ack {
+    /// What it says of the window: octets that prove it. Of what ends recovery, not what had been
+    /// delivered during it and has been replaced already.
+    fn proves(&self) -> u32 {
+        if self.ends_recovery {
+            self.acked.min(self.delivered)
+        } else {
+            self.acked
+        }
+    }
 }
 
 /// Why a window must shrink.
@@ -97,7 +114,7 @@ pub trait Controller {
     /// The network is congested; at most once per round trip. `flight_size` octets are in flight,
     /// without what limited transmit has added (RFC 5681 section 3.2 step 2).
     fn on_congestion(&mut self, now: Instant, congestion: Congestion, flight_size: u32);
-    /// Recovery is over; `pipe` is still in the network.
+    /// Recovery is over, and the next one begins; `pipe` is still in the network.
     fn on_recovered(&mut self, now: Instant, pipe: u32);
     /// The retransmission timer expired. `first` unless it is the same segment's again.
     fn on_timeout(&mut self, now: Instant, flight_size: u32, first: bool);

@@ -1,28 +1,27 @@
-//! Proportional rate reduction (RFC 6937, with the heuristics of its successor, RFC 9937): during recovery what is sent follows what is delivered, so that
-//! the flight shrinks to `ssthresh` over one round trip, with neither a pause nor a burst.
+//! Proportional rate reduction (RFC 9937, the successor of RFC 6937): during recovery what is sent
+//! follows what is delivered, so that the flight shrinks to `ssthresh` over one round trip, with
+//! neither a pause nor a burst.
 
 use super::Ack;
 
 /// One recovery. A controller that uses it calls [`begin`](Self::begin) in `on_congestion`,
 /// [`on_sent`](Self::on_sent) always, and takes its window from [`on_ack`](Self::on_ack) for every
-/// acknowledgment in recovery. Octets throughout.
+/// acknowledgment in recovery but the one that ends it. Octets throughout.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prr {
     /// `prr_delivered`: delivered during recovery.
     delivered: u32,
     /// `prr_out`: sent during recovery.
     out: u32,
-    /// `RecoverFS`: in flight when recovery began.
+    /// `RecoverFS`: what recovery may see delivered, lost ones included, since they may have been
+    /// taken for lost too early; not what was SACKed before. 0 until its first acknowledgment.
     recover_fs: u32,
 }
 
 impl Prr {
-    /// Recovery begins with `flight_size` octets in flight.
-    pub fn begin(&mut self, flight_size: u32) {
-        *self = Self {
-            recover_fs: flight_size.max(1),
-            ..Self::default()
-        };
+    /// Recovery begins (section 6.1).
+    pub fn begin(&mut self) {
+        *self = Self::default();
     }
 
     /// `octets` are sent, new or again.
@@ -35,11 +34,14 @@ impl Prr {
         if ack.delivered == 0 && self.out > 0 {
             return None;
         }
+        if self.recover_fs == 0 {
+            self.recover_fs = ack.outstanding.max(1);
+        }
         self.delivered = self.delivered.saturating_add(ack.delivered);
         let mut sndcnt = if ack.pipe > ssthresh {
             let share = u64::from(self.delivered) * u64::from(ssthresh);
-            let share = share.div_ceil(u64::from(self.recover_fs.max(1)));
-            // `ssthresh` is below RecoverFS, or as good as: the share does not exceed a window.
+            let share = share.div_ceil(u64::from(self.recover_fs));
+            // RecoverFS is not below the first `pipe`: the share does not exceed a window.
             u32::try_from(share)
                 .unwrap_or(u32::MAX)
                 .saturating_sub(self.out)
@@ -57,5 +59,46 @@ impl Prr {
             sndcnt = sndcnt.max(smss);
         }
         Some(ack.pipe.saturating_add(sndcnt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An acknowledgment in recovery, in segments of a thousand octets.
+    fn ack(delivered: u32, pipe: u32, outstanding: u32) -> Ack {
+        Ack {
+            delivered: 1_000 * delivered,
+            pipe: 1_000 * pipe,
+            outstanding: 1_000 * outstanding,
+            in_recovery: true,
+            ..Ack::default()
+        }
+    }
+
+    /// RFC 9937 section 6.1: of 40 segments out, 20 were SACKed before: what arrives is replaced in the
+    /// ratio of ssthresh, 10, to the 20 that may still arrive.
+    #[test]
+    fn what_was_sacked_before_recovery_is_not_part_of_recover_fs() {
+        let mut prr = Prr::default();
+        prr.begin();
+        let (ssthresh, smss) = (10_000, 1_000);
+        // The acknowledgment that begins it delivers one, and shows one to be lost.
+        assert_eq!(prr.on_ack(&ack(1, 18, 20), ssthresh, smss), Some(19_000));
+        prr.on_sent(1_000);
+        let mut sent = 1;
+        for delivered in 2..=8 {
+            // What is outstanding later changes nothing.
+            let pipe = 19 + sent - 1 - delivered;
+            let cwnd = prr.on_ack(&ack(1, pipe, pipe + 1), ssthresh, smss);
+            let room = cwnd.expect("a window") - 1_000 * pipe;
+            assert_eq!(room, (500 * delivered).saturating_sub(1_000 * sent));
+            if room >= 1_000 {
+                prr.on_sent(1_000);
+                sent += 1;
+            }
+        }
+        assert_eq!(sent, 4, "for eight");
     }
 }

@@ -1,4 +1,4 @@
-//! Reno (RFC 5681) with proportional rate reduction in recovery (RFC 6937), and what
+//! Reno (RFC 5681) with proportional rate reduction in recovery (RFC 9937), and what
 //! [`window`](super::window) has for all.
 
 use super::window::{SlowStart, Window};
@@ -83,10 +83,18 @@ impl Controller for Reno {
 
     fn on_ack(&mut self, ack: &Ack) {
         let is_limited = self.window.is_limited(ack);
-        if ack.in_recovery {
+        if ack.in_recovery && !ack.ends_recovery {
             let (ssthresh, smss) = (self.window.ssthresh, self.window.smss());
             if let Some(cwnd) = self.model().prr.on_ack(ack, ssthresh, smss) {
                 self.window.cwnd = cwnd;
+            }
+            return;
+        }
+        if ack.ends_recovery {
+            self.on_recovered(ack.now, ack.pipe);
+            // It grows by the next one: this one only deflates it (RFC 5681 section 3.2 step 6).
+            if is_limited {
+                self.bytes_acked = ack.proves().min(self.window.cwnd);
             }
             return;
         }
@@ -109,7 +117,7 @@ impl Controller for Reno {
         let model = self.model();
         model.slow_start.after_timeout = false;
         match congestion {
-            Congestion::Loss => model.prr.begin(flight_size),
+            Congestion::Loss => model.prr.begin(),
             // No recovery follows.
             Congestion::Ecn => self.window.cwnd = self.window.ssthresh,
         }
@@ -211,6 +219,7 @@ mod tests {
         assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, 10_000));
         let sack = |pipe| Ack {
             delivered: 1_000,
+            outstanding: 20_000,
             pipe,
             in_recovery: true,
             ..Ack::default()
@@ -226,6 +235,30 @@ mod tests {
         assert_eq!(reno.cwnd(), 15_000, "one more");
         reno.on_recovered(NOW, 4_000);
         assert_eq!(reno.cwnd(), 10_000);
+    }
+
+    /// RFC 3465 section 2.1: what is newly acknowledged counts, but what had been SACKed does not count
+    /// again; and the window is ssthresh at first (RFC 5681 section 3.2 step 6).
+    #[test]
+    fn what_the_end_of_recovery_delivers_counts_for_growth() {
+        for (delivered, left) in [(1_000, 9), (4_000, 6), (20_000, 1)] {
+            let mut reno = reno(20_000, u32::MAX);
+            reno.on_congestion(NOW, Congestion::Loss, 20_000);
+            fill(&mut reno);
+            reno.on_ack(&Ack {
+                acked: 20_000,
+                delivered,
+                in_recovery: true,
+                ends_recovery: true,
+                ..Ack::default()
+            });
+            for _ in 0..left {
+                assert_eq!(reno.cwnd(), 10_000, "{delivered}");
+                fill(&mut reno);
+                reno.on_ack(&ack(1_000));
+            }
+            assert_eq!(reno.cwnd(), 11_000, "{delivered}");
+        }
     }
 
     #[test]

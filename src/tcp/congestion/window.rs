@@ -9,7 +9,7 @@ use crate::time::Duration;
 const LIMIT_UNPACED: u32 = 8;
 
 /// RFC 6928 section 2: ten segments, at most 14600 octets, at least two segments.
-pub(super) fn initial_window(smss: u16) -> u32 {
+pub(in crate::tcp) fn initial_window(smss: u16) -> u32 {
     let smss = u32::from(smss);
     (10 * smss).min((2 * smss).max(14_600))
 }

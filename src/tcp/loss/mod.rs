@@ -214,9 +214,10 @@ impl Tcb {
             delivered: (news.acked + self.send.sacked() + self.recovery.departed)
                 .saturating_sub(news.was_sacked + departed),
             lost: self.recovery.newly_lost,
-            flight_size: news.flight_size,
+            outstanding: news.flight_size.saturating_sub(news.was_sacked + departed),
             pipe: self.pipe(),
             in_recovery,
+            ends_recovery: in_recovery && !recovers && spurious.is_none(),
             round_start: self.starts_round(),
             rtt: news.rtt,
             min_rtt: self.rtt.min_rtt(),
@@ -236,8 +237,6 @@ impl Tcb {
             if !self.ecn.has_reduced_for_recovery() {
                 self.controller.on_spurious(cx.now);
             }
-        } else if in_recovery && !recovers {
-            self.controller.on_recovered(cx.now, ack.pipe);
         }
         self.update_pacing(cx.core.config.pacing);
         self.arm_after_ack(cx, news.acked > 0);
@@ -286,7 +285,9 @@ impl Tcb {
                 let pipe = self.pipe();
                 self.controller.on_recovered(cx.now, pipe);
             }
-            self.enter_recovery(cx);
+            // Not what the acknowledgment has left of it: what it has taken out of the network has not
+            // been replaced yet.
+            self.enter_recovery(cx, news.flight_size);
         } else {
             let is_doubtful = self.recovery.departed > 0 || self.send.sacked() > 0;
             self.recovery.phase = if is_doubtful {
@@ -313,13 +314,12 @@ impl Tcb {
         self.recovery.newly_lost > 0
     }
 
-    /// Something is lost, and the network congested.
-    fn enter_recovery(&mut self, cx: &mut Context<'_>) {
+    /// Something is lost, and the network congested, in which `flight_size` octets were.
+    fn enter_recovery(&mut self, cx: &mut Context<'_>, flight_size: u32) {
         if self.lost_only_probe(cx) {
             return self.forgive();
         }
         cx.core.counters.fast_retransmits += 1;
-        let flight_size = self.flight_size();
         if self.begins_reduction() {
             self.tell_loss(cx, flight_size);
         }

@@ -88,12 +88,12 @@ impl Tcb {
         if lost == 0 || matches!(self.recovery.phase, Phase::Recovery | Phase::Loss) {
             return;
         }
-        self.enter_recovery(cx);
+        self.enter_recovery(cx, flight_size);
         let (pipe, in_recovery) = (self.pipe(), self.controller_recovers());
         self.controller.on_ack(&Ack {
             now: cx.now,
             lost,
-            flight_size,
+            outstanding: flight_size.saturating_sub(self.send.sacked() + self.recovery.departed),
             pipe,
             in_recovery,
             min_rtt: self.rtt.min_rtt(),

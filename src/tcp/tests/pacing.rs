@@ -67,6 +67,32 @@ fn nothing_is_sent_before_a_quantum_has_come_together() {
     assert_eq!(t.sent().len(), 2);
 }
 
+/// RFC 6928 section 2 lets a window of ten segments leave at once, also when it is what recovery has
+/// left: of three duplicate acknowledgments none may come late.
+#[test]
+fn a_window_no_larger_than_the_initial_one_leaves_at_once() {
+    for (congestion, left) in [(Algorithm::Reno, 4), (Algorithm::Cubic, 6)] {
+        let mut t = paced(congestion).established();
+        t.tcb.rtt = Default::default();
+        t.send(&octets(100_000));
+        assert_eq!(t.sent().len(), 10);
+        advance!(t, 100 ms);
+        recv!(t, Seg { ack: 1_001, ..ACK });
+        assert!(t.tcb.pacing_rate().is_some(), "{congestion}: eleven");
+        for _ in 0..3 {
+            recv!(t, Seg { ack: 1_001, ..ACK });
+        }
+        advance!(t, 100 ms);
+        t.sent();
+        let ack = t.tcb.snd.nxt.since(t.tcb.snd.iss);
+        recv!(t, Seg { ack, ..ACK });
+        let window = t.tcb.info(&t.core, t.now).cwnd / 1_000;
+        assert_eq!(window, left, "{congestion}");
+        assert_eq!(t.tcb.pacing_rate(), None, "{congestion}");
+        assert_eq!(t.sent().len(), window as usize, "{congestion}");
+    }
+}
+
 #[test]
 fn an_answer_that_fits_a_quantum_never_waits() {
     for congestion in Algorithm::ALL {

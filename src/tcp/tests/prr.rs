@@ -1,4 +1,4 @@
-//! Proportional rate reduction on the wire (RFC 6937), with SACK.
+//! Proportional rate reduction on the wire (RFC 9937), with SACK.
 
 use super::*;
 use crate::tcp::congestion::Algorithm;
@@ -25,7 +25,7 @@ fn sent_in_answer(t: &mut Host, seg: Seg<'_>) -> usize {
     t.sent().iter().map(|sent| sent.text.len()).sum()
 }
 
-/// Section 3, the proportional part: one loss, and half of what arrives is replaced, one segment for
+/// Section 6.2, the proportional part: one loss, and half of what arrives is replaced, one segment for
 /// two, until the flight is halved. No pause of half a round trip, and no burst behind it.
 #[test]
 fn half_of_what_arrives_is_replaced() {
@@ -53,7 +53,26 @@ fn half_of_what_arrives_is_replaced() {
     assert!(t.tcb.pipe() <= 6_000, "{}", t.tcb.pipe());
 }
 
-/// Section 3, the reduction bound: with most of the flight lost there is nothing left to be
+/// RFC 5681 section 3.1, equation 4: half of what was in flight when the acknowledgment came that
+/// shows the loss, also if it acknowledges a part of it.
+#[test]
+fn the_flight_is_what_was_out_before_the_loss_was_found() {
+    let text = octets(40_000);
+    let mut t = ten_out(&text);
+    recv!(
+        t,
+        Seg {
+            ack: 4_001,
+            sack: Some(&[block(5, 8)]),
+            ..ACK
+        }
+    );
+    assert!(t.in_recovery());
+    let info = t.tcb.info(&t.core, t.now);
+    assert_eq!(info.ssthresh, Some(5_000), "six are left, but ten were out");
+}
+
+/// Section 6.2, the reduction bound: with most of the flight lost there is nothing left to be
 /// proportional to. RFC 6675 would send a whole window at once; this sends what arrives, and a
 /// segment more for each acknowledgment that shows that all goes well.
 #[test]
@@ -86,7 +105,7 @@ fn heavy_losses_are_not_followed_by_a_burst() {
     assert_eq!(t.counters().timeouts, 0);
 }
 
-/// Section 3: at the end of recovery the window is ssthresh, whatever recovery has made of it.
+/// Section 6.2: at the end of recovery the window is ssthresh, whatever recovery has made of it.
 #[test]
 fn recovery_ends_with_a_window_of_ssthresh() {
     for lost in [1, 3, 7] {

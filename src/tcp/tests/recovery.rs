@@ -94,7 +94,7 @@ fn without_anything_in_flight_there_are_no_duplicates() {
     assert_eq!(t.tcb.info(&t.core, t.now).ssthresh, None);
 }
 
-/// RFC 6937: half of what arrives may be replaced, so that the flight is halved after a round trip.
+/// RFC 9937: half of what arrives may be replaced, so that the flight is halved after a round trip.
 #[test]
 fn every_second_duplicate_in_recovery_lets_a_new_segment_go() {
     let mut t = established();

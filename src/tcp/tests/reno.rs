@@ -238,7 +238,7 @@ fn what_is_almost_a_duplicate_is_none() {
 }
 
 /// RFC 5681 section 3.2, steps 2 to 6, on one loss out of ten segments. Steps 3 and 4 are PRR's (RFC
-/// 6937): new text takes the place of half of what leaves the network.
+/// 9937): new text takes the place of half of what leaves the network.
 #[test]
 fn fast_retransmit_and_fast_recovery() {
     let mut t = setup().established();

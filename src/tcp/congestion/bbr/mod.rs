@@ -215,6 +215,23 @@ impl Bbr {
         self.advance_latest_delivery_signals(event);
         self.bound_bw_for_model();
     }
+
+    fn take_sample(&mut self, ack: &Ack, mut rs: RateSample) {
+        self.delivered = rs.total_delivered;
+        rs.is_app_limited |= rs.prior_delivered < self.app_limited_until;
+        self.is_cwnd_limited = self.window.is_full(ack);
+        let event = Event {
+            now: ack.now,
+            newly_acked: ack.delivered,
+            inflight: ack.pipe,
+            rtt: ack.rtt,
+            srtt: ack.srtt,
+            delivery_rate: rs.octets_per_second(),
+            rs,
+        };
+        self.update_model_and_state(&event);
+        self.update_control_parameters(&event);
+    }
 }
 
 impl Controller for Bbr {
@@ -252,23 +269,12 @@ impl Controller for Bbr {
         if ack.lost > 0 {
             self.handle_loss(ack);
         }
-        let Some(mut rs) = ack.rate else {
-            return;
-        };
-        self.delivered = rs.total_delivered;
-        rs.is_app_limited |= rs.prior_delivered < self.app_limited_until;
-        self.is_cwnd_limited = self.window.is_full(ack);
-        let event = Event {
-            now: ack.now,
-            newly_acked: ack.delivered,
-            inflight: ack.pipe,
-            rtt: ack.rtt,
-            srtt: ack.srtt,
-            delivery_rate: rs.octets_per_second(),
-            rs,
-        };
-        self.update_model_and_state(&event);
-        self.update_control_parameters(&event);
+        if let Some(rs) = ack.rate {
+            self.take_sample(ack, rs);
+        }
+        if ack.ends_recovery {
+            self.on_recovered(ack.now, ack.pipe);
+        }
     }
 
     fn on_congestion(&mut self, now: Instant, congestion: Congestion, _flight_size: u32) {

@@ -30,6 +30,28 @@ fn ack(millis: u64, acked: u32) -> Ack {
     }
 }
 
+/// RFC 3465 section 2.1: what is newly acknowledged counts, though the window is ssthresh at first
+/// (RFC 5681 section 3.2 step 6).
+#[test]
+fn what_the_end_of_recovery_delivers_counts_for_growth() {
+    for delivered in [1_u32, 4] {
+        let mut cubic = cubic(10 * SMSS, u32::MAX);
+        cubic.on_congestion(at(0), Congestion::Loss, 10 * SMSS);
+        cubic.on_sent(at(0), 10 * SMSS, 0);
+        cubic.on_ack(&Ack {
+            delivered: delivered * SMSS,
+            in_recovery: true,
+            ends_recovery: true,
+            ..ack(0, 10 * SMSS)
+        });
+        assert_eq!(cubic.cwnd(), 7 * SMSS);
+        cubic.on_ack(&ack(0, SMSS));
+        // Figure 4: W_est, of what has been acknowledged since.
+        let w_est = 7_000.0 + 9.0 / 17.0 * 1_000.0 * f64::from(delivered + 1) / 7.0;
+        assert_eq!(cubic.cwnd(), w_est as u32, "{delivered}");
+    }
+}
+
 /// One round trip in which all of the window is sent and acknowledged, `smss` octets at a time.
 fn round(cubic: &mut Cubic, start: u64) {
     let segments = cubic.cwnd() / SMSS;

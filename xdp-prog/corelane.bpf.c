@@ -145,22 +145,37 @@ static __always_inline int count(__u32 counter, int verdict)
 	return verdict;
 }
 
-/* Copies `size` octets at `offset`: from the first buffer, where they nearly always are, or from
- * wherever a driver that splits headers has put them. Fails behind the frame's end. */
-static __always_inline bool load(struct xdp_md *ctx, __u32 offset, void *to, const __u32 size)
+/* Copies `size` octets at `offset` from whatever buffer they are in. Fails behind the frame's end. */
+static __always_inline bool load_rare(struct xdp_md *ctx, __u32 offset, void *to, const __u32 size)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	void *from;
+	return bpf_xdp_load_bytes(ctx, offset & OFFSET_MASK, to, size) == 0;
+}
 
-	offset &= OFFSET_MASK;
-	from = data + offset;
-	if (from + size <= data_end) {
-		/* Without the hint clang copies octet by octet. */
-		__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
-		return true;
-	}
-	return bpf_xdp_load_bytes(ctx, offset, to, size) == 0;
+/* The same from the first buffer, if they are there and `offset` is `at`. Without CAP_PERFMON the
+ * verifier has nothing but constants added to a packet pointer (a guard against Spectre). */
+static __always_inline bool load_at(struct xdp_md *ctx, __u32 offset, const __u32 at, void *to,
+				    const __u32 size)
+{
+	void *from = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	/* In assembly, or clang merges two of these to one with a variable. */
+	asm volatile("%0 += %1" : "+r"(from) : "i"(at));
+	if (offset != at || from + size > data_end)
+		return false;
+	/* Without the hint clang copies octet by octet. */
+	__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
+	return true;
+}
+
+/* The same without a call for what is where it nearly always is: at `usual`, or behind a VLAN tag
+ * there. */
+static __always_inline bool load(struct xdp_md *ctx, __u32 offset, const __u32 usual, void *to,
+				 const __u32 size)
+{
+	return load_at(ctx, offset, usual, to, size) ||
+	       load_at(ctx, offset, usual + sizeof(struct vlan_tag), to, size) ||
+	       load_rare(ctx, offset, to, size);
 }
 
 static __always_inline bool is_same_mac(const __u16 *a, const __u16 *b)
@@ -242,7 +257,7 @@ static __always_inline bool parse_tags(struct xdp_md *ctx, struct link *link)
 			return true;
 		if (i > 0 || link->protocol == bpf_htons(ETH_P_8021AD))
 			link->unserved_tags = true;
-		if (!load(ctx, link->offset, &tag, sizeof(tag)))
+		if (!load(ctx, link->offset, ETH_HLEN, &tag, sizeof(tag)))
 			return false;
 		if (tag.control & bpf_htons(VLAN_ID_MASK))
 			link->priority_tags = false;
@@ -257,7 +272,7 @@ static __always_inline bool parse_ipv4(struct xdp_md *ctx, __u32 offset, struct 
 	__u16 fragment;
 	struct iphdr ip;
 
-	if (!load(ctx, offset, &ip, sizeof(ip)))
+	if (!load(ctx, offset, ETH_HLEN, &ip, sizeof(ip)))
 		return false;
 	map_ipv4(&packet->source, ip.saddr);
 	map_ipv4(&packet->destination, ip.daddr);
@@ -332,7 +347,7 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, __u32 offset, struct 
 {
 	struct ipv6hdr ip;
 
-	if (!load(ctx, offset, &ip, sizeof(ip)))
+	if (!load(ctx, offset, ETH_HLEN, &ip, sizeof(ip)))
 		return false;
 	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
 	__builtin_memcpy(&packet->destination, &ip.daddr, sizeof(packet->destination));
@@ -353,10 +368,10 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, __u32 offset, struct 
 }
 
 static __always_inline bool load_ports(struct xdp_md *ctx, const struct packet *packet,
-				       struct ports *ports)
+				       const __u32 usual, struct ports *ports)
 {
 	return packet->offset + sizeof(*ports) <= packet->end &&
-	       load(ctx, packet->offset, ports, sizeof(*ports));
+	       load(ctx, packet->offset, usual, ports, sizeof(*ports));
 }
 
 static __always_inline void datagram_key(const struct packet *packet,
@@ -403,14 +418,15 @@ static __always_inline int judge_later_fragment(struct xdp_md *ctx, const struct
 	return redirect(ctx, link, CORELANE_REDIRECTED_FRAGMENT);
 }
 
+/* `usual` is where TCP's header is if there are no options. */
 static __always_inline int judge_tcp(struct xdp_md *ctx, const struct link *link,
-				     const struct packet *packet)
+				     const struct packet *packet, const __u32 usual)
 {
 	bool first = packet->fragment == FIRST_FRAGMENT;
 	struct corelane_client_ports *range;
 	struct ports ports;
 
-	if (!load_ports(ctx, packet, &ports)) {
+	if (!load_ports(ctx, packet, usual, &ports)) {
 		if (!is_served(&packet->destination))
 			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
 		return count(first ? CORELANE_DROPPED_TINY_FRAGMENT : CORELANE_DROPPED_MALFORMED,
@@ -440,7 +456,7 @@ static __always_inline bool parse_quotation(struct xdp_md *ctx, __u32 offset, bo
 	if (ipv6) {
 		struct ipv6hdr ip;
 
-		if (!load(ctx, offset, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
+		if (!load_rare(ctx, offset, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
 			return false;
 		__builtin_memcpy(source, &ip.saddr, sizeof(*source));
 		if (is_mapped(source))
@@ -449,13 +465,13 @@ static __always_inline bool parse_quotation(struct xdp_md *ctx, __u32 offset, bo
 	} else {
 		struct iphdr ip;
 
-		if (!load(ctx, offset, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP ||
+		if (!load_rare(ctx, offset, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP ||
 		    ip.ihl < 5 || ip.frag_off & bpf_htons(IPV4_OFFSET_MASK))
 			return false;
 		map_ipv4(source, ip.saddr);
 		offset += ip.ihl * 4;
 	}
-	if (!load(ctx, offset, &ports, sizeof(ports)))
+	if (!load_rare(ctx, offset, &ports, sizeof(ports)))
 		return false;
 	*port = ports.source;
 	return true;
@@ -478,7 +494,7 @@ static __always_inline int judge_icmp(struct xdp_md *ctx, const struct link *lin
 	struct icmp icmp;
 	__be16 port;
 
-	if (packet->fragment != WHOLE || !load(ctx, packet->offset, &icmp, sizeof(icmp)) ||
+	if (packet->fragment != WHOLE || !load_rare(ctx, packet->offset, &icmp, sizeof(icmp)) ||
 	    !is_error(icmp.type, ipv6) ||
 	    !parse_quotation(ctx, packet->offset + sizeof(icmp), ipv6, &source, &port))
 		return count(CORELANE_PASSED_ICMP, XDP_PASS);
@@ -500,7 +516,7 @@ static __always_inline int judge_ipv4(struct xdp_md *ctx, const struct link *lin
 		return count(CORELANE_PASSED_OTHER_PROTOCOL, XDP_PASS);
 	if (packet.fragment == LATER_FRAGMENT)
 		return judge_later_fragment(ctx, link, &packet);
-	return judge_tcp(ctx, link, &packet);
+	return judge_tcp(ctx, link, &packet, ETH_HLEN + sizeof(struct iphdr));
 }
 
 static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct link *link)
@@ -524,7 +540,7 @@ static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct link *lin
 		return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
 	}
 	if (packet.protocol == IPPROTO_TCP)
-		return judge_tcp(ctx, link, &packet);
+		return judge_tcp(ctx, link, &packet, ETH_HLEN + sizeof(struct ipv6hdr));
 	if (packet.protocol == IPPROTO_ICMPV6 && packet.fragment == WHOLE)
 		return judge_icmp(ctx, link, &packet, true);
 	/* The fragments that follow will not show that they are not TCP. */
@@ -542,7 +558,7 @@ int corelane(struct xdp_md *ctx)
 	__u32 zero = 0;
 
 	own = bpf_map_lookup_elem(&settings, &zero);
-	if (!own || !load(ctx, 0, &ethernet, sizeof(ethernet)))
+	if (!own || !load(ctx, 0, 0, &ethernet, sizeof(ethernet)))
 		return count(CORELANE_PASSED_NOT_IP, XDP_PASS);
 	if (!is_same_mac((__u16 *)ethernet.h_dest, own->mac))
 		return count(CORELANE_PASSED_OTHER_MAC, XDP_PASS);

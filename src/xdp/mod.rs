@@ -21,7 +21,7 @@ mod program;
 mod sys;
 
 pub use device::{Device, DeviceError, GroOff, RssSettings};
-pub use error::{XdpError, missing_capabilities};
+pub use error::{XdpError, has_perfmon, missing_capabilities};
 pub use program::{
     AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,
 };

@@ -47,7 +47,11 @@ pub(super) fn start(
         client_ports::check(&config.client_ports.ports(), &addresses)?;
     }
     patiently(|| check_unoccupied(&device).map_err(ServeError::Xdp))?;
-    let mut program = Program::load(&device, LoadOptions { queues }).map_err(ServeError::Xdp)?;
+    let options = LoadOptions {
+        queues,
+        ..LoadOptions::default()
+    };
+    let mut program = Program::load(&device, options).map_err(ServeError::Xdp)?;
     let held = patiently(|| ports::hold(device.ifindex(), &addresses, &ports))?;
     let was_up = device.is_running().map_err(ServeError::Device)?;
     let mut notices = notices(config, &device, &shares);

@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::thread::CapabilitySet;
 
+use super::prefix::Prefix;
 use super::program::AttachMode;
 use crate::wire::Address;
 
@@ -134,6 +135,23 @@ pub enum XdpError {
     /// A service on an address that was not added.
     #[error("{0} is not a served address: add it before its services")]
     NotServed(Address),
+    /// A prefix that is to be denied is.
+    #[error("{0} is in the deny list already")]
+    AlreadyDenied(Prefix),
+    /// A prefix that is not to be denied any more is not.
+    #[error("{0} is not in the deny list: `corelane deny list` shows what is")]
+    NotDenied(Prefix),
+    /// No room for another prefix.
+    #[error(
+        "no room for {prefix}: {limit} prefixes of its kind are denied, and `max-prefixes` of [deny] \
+         allows no more"
+    )]
+    DenyListFull {
+        /// The first that did not fit.
+        prefix: Prefix,
+        /// How many of IPv4 or of IPv6 fit.
+        limit: u32,
+    },
     /// A map could not be read or changed.
     #[error("cannot {action}: {source}")]
     Map {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use corelane::wire::{Address, MacAddr};
 use corelane::xdp::{
-    AttachMode, Device, DeviceError, LoadOptions, Program, XdpError, attached_program, has_perfmon,
-    missing_capabilities,
+    AttachMode, Device, DeviceError, LoadOptions, Program, SynLimit, SynTerms, XdpError,
+    attached_program, has_perfmon, missing_capabilities,
 };
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -170,11 +170,25 @@ fn few_capabilities_are_enough() {
         for mode in [AttachMode::Native, AttachMode::Generic] {
             let mut judge = Judge::new();
             assert_eq!(judge.program.attach(mode).unwrap(), mode);
+            let peers = ["198.18.0.0/24", "fd00::/64"].map(|text| text.parse().unwrap());
             let v4 = Ipv4::default();
             let http = tcp(40_000, HTTP);
             judge.expect("redirected_tcp", "IPv4", &v4.frame(&http));
             judge.expect("redirected_tcp", "IPv6", &ipv6_frame(TCP, &http));
             judge.expect("passed_other_port", "ssh", &v4.frame(&tcp(40_000, SSH)));
+            judge.program.deny(&peers.into()).unwrap();
+            judge.expect("dropped_denied", "IPv4", &v4.frame(&http));
+            judge.expect("dropped_denied", "IPv6", &ipv6_frame(TCP, &http));
+            judge.program.undeny(&peers.into()).unwrap();
+            let terms = SynTerms {
+                rate: 1,
+                burst: 1,
+                ipv4_prefix: 32,
+                ipv6_prefix: 64,
+            };
+            let limit = SynLimit::try_from(terms).unwrap();
+            judge.program.set_syn_limit(Some(limit)).unwrap();
+            while judge.judge(&v4.frame(&http)).1 != "dropped_syn_limit" {}
         }
     });
 }

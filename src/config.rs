@@ -4,6 +4,7 @@
 //! more than one value is checked once, by [`Config::try_from`]. What needs the machine (does the
 //! interface have this address, is there such a core) is the server's to find out.
 
+mod defence;
 mod error;
 mod file;
 mod port_range;
@@ -18,6 +19,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+pub use self::defence::{Defence, DenySettings, SynLimitSettings};
 pub use self::error::{ConfigError, UnknownMode};
 pub use self::port_range::PortRange;
 pub use self::tcp::{ServiceSettings, TcpSettings};
@@ -173,6 +175,10 @@ pub struct Settings {
     pub service: BTreeMap<ServiceSpec, ServiceSettings>,
     /// See [`TcpSettings`]; the command line has none of them.
     pub tcp: TcpSettings,
+    /// See [`DenySettings`]; nor any of these.
+    pub deny: DenySettings,
+    /// See [`SynLimitSettings`]; nor any of these.
+    pub syn_limit: SynLimitSettings,
 }
 
 impl Settings {
@@ -188,6 +194,9 @@ impl Settings {
         fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
             if ours.is_empty() { theirs } else { ours }
         }
+        fn table<T: Default + PartialEq>(ours: T, theirs: T) -> T {
+            if ours == T::default() { theirs } else { ours }
+        }
         Self {
             interface: self.interface.or(other.interface),
             address: list(self.address, other.address),
@@ -201,11 +210,9 @@ impl Settings {
             fast_open: self.fast_open.or(other.fast_open),
             services: list(self.services, other.services),
             service,
-            tcp: if self.tcp == TcpSettings::default() {
-                other.tcp
-            } else {
-                self.tcp
-            },
+            tcp: table(self.tcp, other.tcp),
+            deny: table(self.deny, other.deny),
+            syn_limit: table(self.syn_limit, other.syn_limit),
         }
     }
 }
@@ -236,6 +243,8 @@ pub struct Config {
     pub tcp: crate::tcp::Config,
     /// Options of connections to single services, by port.
     pub service_options: BTreeMap<NonZeroU16, SocketOptions>,
+    /// What the XDP program keeps out.
+    pub defence: Defence,
 }
 
 impl Config {
@@ -253,6 +262,7 @@ impl Config {
             services: Vec::new(),
             tcp: crate::tcp::Config::default(),
             service_options: BTreeMap::new(),
+            defence: Defence::default(),
         }
     }
 }
@@ -307,6 +317,7 @@ impl TryFrom<Settings> for Config {
             services: settings.services,
             tcp,
             service_options,
+            defence: Defence::new(settings.deny, &settings.syn_limit)?,
             ..defaults
         })
     }

@@ -233,7 +233,7 @@ impl Running {
 
     fn drain(&mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         let deadline = self.clock.now() + self.drain_timeout;
-        self.order(Order::Drain);
+        self.order(&Order::Drain);
         loop {
             if self.wait(signals, LOOK_AT_DRAIN) {
                 return Ok(Ending::Forced);
@@ -254,7 +254,7 @@ impl Running {
 
     fn abort(&mut self, signals: &mut Signals, live: usize) -> Result<Ending, ServeError> {
         let deadline = self.clock.now() + ABORT_TIMEOUT;
-        self.order(Order::Abort);
+        self.order(&Order::Abort);
         let aborted = |worker: &Worker| worker.mailbox.phase() >= Phase::Aborted;
         while !self.workers.iter().all(aborted) && self.clock.now() < deadline {
             if self.wait(signals, LOOK_AT_DRAIN) {
@@ -284,10 +284,10 @@ impl Running {
             .sum()
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: &Order) {
         for worker in &self.workers {
             // A full mailbox is that of a worker who hangs; the deadlines deal with it.
-            let _ = worker.mailbox.order(order);
+            let _ = worker.mailbox.order(order.clone());
         }
     }
 
@@ -333,7 +333,7 @@ impl Running {
         if let Some(program) = Arc::get_mut(&mut self.program) {
             let _ = program.detach();
         }
-        self.order(Order::Stop);
+        self.order(&Order::Stop);
         let deadline = self.clock.now() + STOP_TIMEOUT;
         let works = |worker: &Worker| matches!(&worker.thread, Some(it) if !it.is_finished());
         while self.workers.iter().any(works) && self.clock.now() < deadline {

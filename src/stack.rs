@@ -11,6 +11,7 @@
 //! | `port` | a queue and the frames that its connections hold |
 //! | `service` | what an application is and what it may do |
 
+mod address_set;
 mod arena;
 mod conversation;
 mod counters;
@@ -25,6 +26,7 @@ mod steering;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+pub use self::address_set::AddressSet;
 use self::arena::Arena;
 use self::conversation::{Conversation, Flow};
 pub use self::counters::DropReason;
@@ -330,15 +332,26 @@ impl<P: PacketIo> Stack<P> {
     /// hold up the end.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
-        self.forget_half_opens(|entry| entry.info(now).retransmissions > 0);
-        self.for_each_flow(now, |conversation| conversation.wind_down());
+        self.forget_half_opens(|_, entry| entry.info(now).retransmissions > 0);
+        self.for_each_flow(now, |_| true, |conversation| conversation.wind_down());
     }
 
     /// Resets every connection; the resets go out with the next turns. Forgets half-open ones.
     pub fn abort_all(&mut self, now: Instant) {
         self.draining = true;
-        self.forget_half_opens(|_| true);
-        self.for_each_flow(now, |conversation| conversation.abort());
+        self.forget_half_opens(|_, _| true);
+        self.for_each_flow(now, |_| true, |conversation| conversation.abort());
+    }
+
+    /// Resets the connections with `peers`, as [`abort_all`](Self::abort_all) does all; others may
+    /// come.
+    pub fn abort_peers(&mut self, now: Instant, peers: &AddressSet) {
+        self.forget_half_opens(|key, _| peers.contains(key.remote));
+        self.for_each_flow(
+            now,
+            |key| peers.contains(key.remote),
+            |conversation| conversation.abort(),
+        );
     }
 
     /// Connections that are not closed, TIME-WAITs not counted.
@@ -433,7 +446,7 @@ impl<P: PacketIo> Stack<P> {
         })
     }
 
-    fn forget_half_opens(&mut self, which: impl Fn(&SynEntry) -> bool) {
+    fn forget_half_opens(&mut self, which: impl Fn(&FlowKey, &SynEntry) -> bool) {
         let half_opens: Vec<(FlowId, FlowKey, u32)> = self
             .table
             .iter()
@@ -441,19 +454,27 @@ impl<P: PacketIo> Stack<P> {
                 Handle::HalfOpen(index) => Some((id, key, index)),
                 _ => None,
             })
-            .filter(|&(.., index)| self.half_open.get(index).is_some_and(|it| which(&it.entry)))
+            .filter(|(_, key, index)| {
+                let half_open = self.half_open.get(*index);
+                half_open.is_some_and(|it| which(key, &it.entry))
+            })
             .collect();
         for (id, key, index) in half_opens {
             self.forget_half_open(id, &key, index);
         }
     }
 
-    fn for_each_flow(&mut self, now: Instant, act: impl Fn(&mut Conversation<'_>)) {
+    fn for_each_flow(
+        &mut self,
+        now: Instant,
+        which: impl Fn(&FlowKey) -> bool,
+        act: impl Fn(&mut Conversation<'_>),
+    ) {
         let flows: Vec<(FlowId, FlowKey, u32)> = self
             .table
             .iter()
             .filter_map(|(id, &key, &handle)| match handle {
-                Handle::Flow(index) => Some((id, key, index)),
+                Handle::Flow(index) if which(&key) => Some((id, key, index)),
                 _ => None,
             })
             .collect();

@@ -262,6 +262,9 @@ impl<P: PacketIo> Worker<P> {
                     self.next_drain = None;
                     self.aborting = true;
                 }
+                Order::AbortPeers(peers) => {
+                    self.stack.abort_peers(now, &peers);
+                }
                 Order::Stop => return ControlFlow::Break(()),
                 Order::Connections(id) => {
                     let connections = self.stack.connections(now);

@@ -5,13 +5,13 @@ mod memory;
 
 use corelane::ring::PacketIo;
 use corelane::ring::sim::{Impairment, SimConfig, SimDevice, Wire};
-use corelane::stack::{Service, ServiceId, Socket, Stack};
+use corelane::stack::{AddressSet, Service, ServiceId, Socket, Stack};
 use corelane::tcp::{CloseReason, Config, State};
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{Flags, Header};
-use corelane::wire::{ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
+use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
 use memory::{CLIENT, CLIENT_MAC, Echo, LINK, Pattern, SERVER, SERVER_MAC, Settings, count, io};
 
 const PORT: u16 = 7;
@@ -78,8 +78,12 @@ impl World {
     }
 
     fn connect(&mut self, local_port: u16) {
+        self.connect_from(CLIENT, local_port);
+    }
+
+    fn connect_from(&mut self, local: Address, local_port: u16) {
         let key = FlowKey {
-            local: CLIENT,
+            local,
             remote: SERVER,
             local_port,
             remote_port: PORT,
@@ -445,6 +449,40 @@ fn aborting_resets_every_peer() {
     );
     let reasons: Vec<_> = world.results.try_iter().map(|(_, reason)| reason).collect();
     assert_eq!(reasons, [CloseReason::Reset; 10]);
+}
+
+#[test]
+fn aborting_some_peers_leaves_the_others() {
+    let other = Address::from_ipv4([198, 18, 0, 77]);
+    let mut world = World::new(Impairment::default(), 1, 100_000_000);
+    world.connect(1_000);
+    world.connect_from(other, 1_001);
+    for _ in 0..300 {
+        world.step();
+    }
+    // And one that is half open.
+    world.connect(1_002);
+    world.client.turn(world.now);
+    carry(&mut world.client, &mut world.server, |_| ());
+    world.server.turn(world.now);
+    assert_eq!(world.server.live_connections(), 3);
+    let peers: AddressSet = [(CLIENT, CLIENT)].into_iter().collect();
+    world.server.abort_peers(world.now, &peers);
+    assert_eq!(world.server.live_connections(), 2, "half open no more");
+    for _ in 0..100 {
+        world.step();
+    }
+    let left = world.server.connections(world.now);
+    let left: Vec<_> = left.iter().map(|it| it.remote.ip()).collect();
+    assert_eq!(left, [other.to_ip()], "{}", world.report());
+    let reasons: Vec<_> = world.results.try_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, [CloseReason::Reset; 2]);
+    // It may come again: that is for others to decide.
+    world.connect(1_003);
+    for _ in 0..100 {
+        world.step();
+    }
+    assert_eq!(world.server.live_connections(), 2, "{}", world.report());
 }
 
 #[test]

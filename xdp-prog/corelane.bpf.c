@@ -14,6 +14,9 @@
  *    whatever later fragments it sees.
  *  - AH under IPv4, ESP and tunnels are the kernel's.
  *
+ * The deny list and the limit on SYNs judge only what would be redirected: they can turn no verdict
+ * about the kernel's traffic, nor cost it anything.
+ *
  * Written for the verifier of Linux 6.1.
  */
 #include <linux/bpf.h>
@@ -65,6 +68,32 @@ struct {
 	__type(value, __u32);
 } kernel_datagrams SEC(".maps");
 
+/* Two tries, since ::/0 must not deny the IPv4 addresses that are mapped into it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, CORELANE_DEFAULT_DENIED);
+	__type(key, struct corelane_ipv4_prefix);
+	__type(value, struct corelane_denied);
+} denied_ipv4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, CORELANE_DEFAULT_DENIED);
+	__type(key, struct corelane_ipv6_prefix);
+	__type(value, struct corelane_denied);
+} denied_ipv6 SEC(".maps");
+
+/* Sources of SYNs by their masked addresses, and when (bpf_ktime_get_ns) each will have its whole
+ * burst again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CORELANE_DEFAULT_SYN_SOURCES);
+	__type(key, struct corelane_address);
+	__type(value, __u64);
+} syn_sources SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, CORELANE_COUNTERS);
@@ -84,6 +113,13 @@ struct {
 #define IPV4_OFFSET_MASK 0x1fff
 #define IPV6_MORE_FRAGMENTS 0x0001
 #define IPV6_OFFSET_MASK 0xfff8
+
+/* Where the flags of a TCP header are, and which of them make a SYN (RFC 9293 section 3.10.7: RST and
+ * ACK are looked at first). */
+#define TCP_FLAGS 13
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
 
 /* What goes behind the Ethernet header. */
 struct link {
@@ -108,6 +144,8 @@ struct packet {
 	__be32 id; /* of a fragment */
 	__u8 protocol; /* of the upper layer; of a later fragment, the header that it starts with */
 	__u8 fragment;
+	bool ipv6;
+	bool opens; /* a SYN to a service, while there is a limit on those */
 	bool hidden; /* a fragmented IPv6 packet starts with a header before its upper layer */
 };
 
@@ -145,22 +183,37 @@ static __always_inline int count(__u32 counter, int verdict)
 	return verdict;
 }
 
-/* Copies `size` octets at `offset`: from the first buffer, where they nearly always are, or from
- * wherever a driver that splits headers has put them. Fails behind the frame's end. */
-static __always_inline bool load(struct xdp_md *ctx, __u32 offset, void *to, const __u32 size)
+/* Copies `size` octets at `offset` from whatever buffer they are in. Fails behind the frame's end. */
+static __always_inline bool load_rare(struct xdp_md *ctx, __u32 offset, void *to, const __u32 size)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	void *from;
+	return bpf_xdp_load_bytes(ctx, offset & OFFSET_MASK, to, size) == 0;
+}
 
-	offset &= OFFSET_MASK;
-	from = data + offset;
-	if (from + size <= data_end) {
-		/* Without the hint clang copies octet by octet. */
-		__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
-		return true;
-	}
-	return bpf_xdp_load_bytes(ctx, offset, to, size) == 0;
+/* The same from the first buffer, if they are there and `offset` is `at`. Without CAP_PERFMON the
+ * verifier has nothing but constants added to a packet pointer (a guard against Spectre). */
+static __always_inline bool load_at(struct xdp_md *ctx, __u32 offset, const __u32 at, void *to,
+				    const __u32 size)
+{
+	void *from = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	/* In assembly, or clang merges two of these to one with a variable. */
+	asm volatile("%0 += %1" : "+r"(from) : "i"(at));
+	if (offset != at || from + size > data_end)
+		return false;
+	/* Without the hint clang copies octet by octet. */
+	__builtin_memcpy(to, __builtin_assume_aligned(from, 4), size);
+	return true;
+}
+
+/* The same without a call for what is where it nearly always is: at `usual`, or behind a VLAN tag
+ * there. */
+static __always_inline bool load(struct xdp_md *ctx, __u32 offset, const __u32 usual, void *to,
+				 const __u32 size)
+{
+	return load_at(ctx, offset, usual, to, size) ||
+	       load_at(ctx, offset, usual + sizeof(struct vlan_tag), to, size) ||
+	       load_rare(ctx, offset, to, size);
 }
 
 static __always_inline bool is_same_mac(const __u16 *a, const __u16 *b)
@@ -213,13 +266,96 @@ static __always_inline int malformed(const struct packet *packet)
 	return count(CORELANE_PASSED_MALFORMED, XDP_PASS);
 }
 
-/* To the socket of this queue. A missing one is a drop: the kernel must not see what is ours. */
-static __always_inline int redirect(struct xdp_md *ctx, const struct link *link, __u32 counter)
+/* Whether the source is in the deny list; counted there. The counts are shared by all CPUs, since
+ * a trie has no others: only who is denied pays for it. Not inline, so that others do not. */
+static __noinline bool is_denied(const struct packet *packet)
 {
+	struct corelane_denied *denied;
+
+	if (packet->ipv6) {
+		struct corelane_ipv6_prefix key = { .length = 128 };
+
+		__builtin_memcpy(key.address, &packet->source, sizeof(key.address));
+		denied = bpf_map_lookup_elem(&denied_ipv6, &key);
+	} else {
+		struct corelane_ipv4_prefix key = {
+			.length = 32,
+			.address = packet->source.words[3],
+		};
+
+		denied = bpf_map_lookup_elem(&denied_ipv4, &key);
+	}
+	if (!denied)
+		return false;
+	__sync_fetch_and_add(&denied->frames, 1);
+	return true;
+}
+
+/* Whether a source sends more SYNs than it may: a token bucket, kept as the time at which it will be
+ * full again. Each SYN moves that by an interval, up to the span from now. Of two CPUs that do so at
+ * once one may be lost; a source may then send one more. Who is forgotten starts with a full
+ * bucket, and so does everyone for whom there is no memory: nothing hangs on this limit alone. */
+static __noinline bool is_over_syn_limit(const struct corelane_settings *own,
+					 const struct packet *packet)
+{
+	const struct corelane_address *mask = &own->ipv6_mask;
+	struct corelane_address source;
+	__u64 now = bpf_ktime_get_ns();
+	__u64 *known;
+	__u64 full;
+
+	/* Or clang adds a variable to `own`, which takes CAP_PERFMON. */
+	asm volatile("" : "+r"(mask));
+	if (!packet->ipv6)
+		mask = &own->ipv4_mask;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		source.words[i] = packet->source.words[i] & mask->words[i];
+	known = bpf_map_lookup_elem(&syn_sources, &source);
+	if (!known) {
+		full = now + own->syn_interval;
+		bpf_map_update_elem(&syn_sources, &source, &full, BPF_ANY);
+		return false;
+	}
+	full = *known;
+	/* More than can be used up: from before the settings changed. */
+	if (full > now + own->syn_span)
+		*known = now + own->syn_span;
+	if (full < now)
+		full = now;
+	full += own->syn_interval;
+	if (full > now + own->syn_span)
+		return true;
+	*known = full;
+	return false;
+}
+
+/* What keeps a packet of ours from its socket. */
+static __always_inline bool is_kept_out(const struct corelane_settings *own,
+					const struct link *link, const struct packet *packet,
+					__u32 *counter)
+{
+	*counter = CORELANE_DROPPED_MALFORMED;
+	/* A source like that would be another's in the limit on SYNs, and user space drops it. */
+	if (link->unserved_tags || (packet->ipv6 && is_mapped(&packet->source)))
+		return true;
+	*counter = CORELANE_DROPPED_DENIED;
+	if ((packet->ipv6 ? own->denies_ipv6 : own->denies_ipv4) && is_denied(packet))
+		return true;
+	*counter = CORELANE_DROPPED_SYN_LIMIT;
+	return packet->opens && is_over_syn_limit(own, packet);
+}
+
+/* To the socket of this queue. A missing one is a drop: the kernel must not see what is ours. */
+static __always_inline int redirect(struct xdp_md *ctx, const struct corelane_settings *own,
+				    const struct link *link, const struct packet *packet,
+				    __u32 counter)
+{
+	__u32 reason;
 	long verdict;
 
-	if (link->unserved_tags)
-		return count(CORELANE_DROPPED_MALFORMED, XDP_DROP);
+	if (is_kept_out(own, link, packet, &reason))
+		return count(reason, XDP_DROP);
 	verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
 	if (verdict != XDP_REDIRECT)
 		return count(CORELANE_DROPPED_NO_SOCKET, XDP_DROP);
@@ -242,7 +378,7 @@ static __always_inline bool parse_tags(struct xdp_md *ctx, struct link *link)
 			return true;
 		if (i > 0 || link->protocol == bpf_htons(ETH_P_8021AD))
 			link->unserved_tags = true;
-		if (!load(ctx, link->offset, &tag, sizeof(tag)))
+		if (!load(ctx, link->offset, ETH_HLEN, &tag, sizeof(tag)))
 			return false;
 		if (tag.control & bpf_htons(VLAN_ID_MASK))
 			link->priority_tags = false;
@@ -257,7 +393,7 @@ static __always_inline bool parse_ipv4(struct xdp_md *ctx, __u32 offset, struct 
 	__u16 fragment;
 	struct iphdr ip;
 
-	if (!load(ctx, offset, &ip, sizeof(ip)))
+	if (!load(ctx, offset, ETH_HLEN, &ip, sizeof(ip)))
 		return false;
 	map_ipv4(&packet->source, ip.saddr);
 	map_ipv4(&packet->destination, ip.daddr);
@@ -332,7 +468,7 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, __u32 offset, struct 
 {
 	struct ipv6hdr ip;
 
-	if (!load(ctx, offset, &ip, sizeof(ip)))
+	if (!load(ctx, offset, ETH_HLEN, &ip, sizeof(ip)))
 		return false;
 	__builtin_memcpy(&packet->source, &ip.saddr, sizeof(packet->source));
 	__builtin_memcpy(&packet->destination, &ip.daddr, sizeof(packet->destination));
@@ -353,10 +489,10 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, __u32 offset, struct 
 }
 
 static __always_inline bool load_ports(struct xdp_md *ctx, const struct packet *packet,
-				       struct ports *ports)
+				       const __u32 usual, struct ports *ports)
 {
 	return packet->offset + sizeof(*ports) <= packet->end &&
-	       load(ctx, packet->offset, ports, sizeof(*ports));
+	       load(ctx, packet->offset, usual, ports, sizeof(*ports));
 }
 
 static __always_inline void datagram_key(const struct packet *packet,
@@ -379,18 +515,22 @@ static __always_inline int pass_first_fragment(const struct packet *packet)
 }
 
 /* A first fragment of ours. Its number may have been the kernel's before. */
-static __always_inline int redirect_first_fragment(struct xdp_md *ctx, const struct link *link,
+static __always_inline int redirect_first_fragment(struct xdp_md *ctx,
+						   const struct corelane_settings *own,
+						   const struct link *link,
 						   const struct packet *packet)
 {
 	struct corelane_datagram key;
 
 	datagram_key(packet, &key);
 	bpf_map_delete_elem(&kernel_datagrams, &key);
-	return redirect(ctx, link, CORELANE_REDIRECTED_FRAGMENT);
+	return redirect(ctx, own, link, packet, CORELANE_REDIRECTED_FRAGMENT);
 }
 
 /* A fragment without ports goes where its first went, and to us if that is not known. */
-static __always_inline int judge_later_fragment(struct xdp_md *ctx, const struct link *link,
+static __always_inline int judge_later_fragment(struct xdp_md *ctx,
+						const struct corelane_settings *own,
+						const struct link *link,
 						const struct packet *packet)
 {
 	struct corelane_datagram key;
@@ -400,24 +540,41 @@ static __always_inline int judge_later_fragment(struct xdp_md *ctx, const struct
 	datagram_key(packet, &key);
 	if (bpf_map_lookup_elem(&kernel_datagrams, &key))
 		return count(CORELANE_PASSED_FRAGMENT, XDP_PASS);
-	return redirect(ctx, link, CORELANE_REDIRECTED_FRAGMENT);
+	return redirect(ctx, own, link, packet, CORELANE_REDIRECTED_FRAGMENT);
 }
 
-static __always_inline int judge_tcp(struct xdp_md *ctx, const struct link *link,
-				     const struct packet *packet)
+/* Whether a segment opens a connection. One that hides its flags, cut short or in a fragment of its
+ * own, counts as such. */
+static __always_inline bool is_syn(struct xdp_md *ctx, const struct packet *packet,
+				   const __u32 usual)
+{
+	__u8 flags;
+
+	if (packet->offset + TCP_FLAGS >= packet->end ||
+	    !load(ctx, packet->offset + TCP_FLAGS, usual + TCP_FLAGS, &flags, sizeof(flags)))
+		return true;
+	return (flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_SYN;
+}
+
+/* `usual` is where TCP's header is if there are no options. */
+static __always_inline int judge_tcp(struct xdp_md *ctx, const struct corelane_settings *own,
+				     const struct link *link, struct packet *packet,
+				     const __u32 usual)
 {
 	bool first = packet->fragment == FIRST_FRAGMENT;
 	struct corelane_client_ports *range;
 	struct ports ports;
 
-	if (!load_ports(ctx, packet, &ports)) {
+	if (!load_ports(ctx, packet, usual, &ports)) {
 		if (!is_served(&packet->destination))
 			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
 		return count(first ? CORELANE_DROPPED_TINY_FRAGMENT : CORELANE_DROPPED_MALFORMED,
 			     XDP_DROP);
 	}
 	/* The usual case first: one look-up. */
-	if (!is_service(&packet->destination, ports.destination)) {
+	if (is_service(&packet->destination, ports.destination)) {
+		packet->opens = own->syn_interval && is_syn(ctx, packet, usual);
+	} else {
 		range = bpf_map_lookup_elem(&addresses, &packet->destination);
 		if (!range)
 			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
@@ -426,8 +583,8 @@ static __always_inline int judge_tcp(struct xdp_md *ctx, const struct link *link
 				       count(CORELANE_PASSED_OTHER_PORT, XDP_PASS);
 	}
 	if (first)
-		return redirect_first_fragment(ctx, link, packet);
-	return redirect(ctx, link, CORELANE_REDIRECTED_TCP);
+		return redirect_first_fragment(ctx, own, link, packet);
+	return redirect(ctx, own, link, packet, CORELANE_REDIRECTED_TCP);
 }
 
 /* The source of a TCP segment that an ICMP error quotes: we sent it if that is a port of ours. We
@@ -440,7 +597,7 @@ static __always_inline bool parse_quotation(struct xdp_md *ctx, __u32 offset, bo
 	if (ipv6) {
 		struct ipv6hdr ip;
 
-		if (!load(ctx, offset, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
+		if (!load_rare(ctx, offset, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
 			return false;
 		__builtin_memcpy(source, &ip.saddr, sizeof(*source));
 		if (is_mapped(source))
@@ -449,13 +606,13 @@ static __always_inline bool parse_quotation(struct xdp_md *ctx, __u32 offset, bo
 	} else {
 		struct iphdr ip;
 
-		if (!load(ctx, offset, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP ||
+		if (!load_rare(ctx, offset, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP ||
 		    ip.ihl < 5 || ip.frag_off & bpf_htons(IPV4_OFFSET_MASK))
 			return false;
 		map_ipv4(source, ip.saddr);
 		offset += ip.ihl * 4;
 	}
-	if (!load(ctx, offset, &ports, sizeof(ports)))
+	if (!load_rare(ctx, offset, &ports, sizeof(ports)))
 		return false;
 	*port = ports.source;
 	return true;
@@ -470,42 +627,44 @@ static __always_inline bool is_error(__u8 type, bool ipv6)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
-static __always_inline int judge_icmp(struct xdp_md *ctx, const struct link *link,
-				      const struct packet *packet, bool ipv6)
+static __always_inline int judge_icmp(struct xdp_md *ctx, const struct corelane_settings *own,
+				      const struct link *link, const struct packet *packet)
 {
 	struct corelane_client_ports *range;
 	struct corelane_address source;
 	struct icmp icmp;
 	__be16 port;
 
-	if (packet->fragment != WHOLE || !load(ctx, packet->offset, &icmp, sizeof(icmp)) ||
-	    !is_error(icmp.type, ipv6) ||
-	    !parse_quotation(ctx, packet->offset + sizeof(icmp), ipv6, &source, &port))
+	if (packet->fragment != WHOLE || !load_rare(ctx, packet->offset, &icmp, sizeof(icmp)) ||
+	    !is_error(icmp.type, packet->ipv6) ||
+	    !parse_quotation(ctx, packet->offset + sizeof(icmp), packet->ipv6, &source, &port))
 		return count(CORELANE_PASSED_ICMP, XDP_PASS);
 	range = bpf_map_lookup_elem(&addresses, &source);
 	if (range && (is_client_port(range, port) || is_service(&source, port)))
-		return redirect(ctx, link, CORELANE_REDIRECTED_ICMP);
+		return redirect(ctx, own, link, packet, CORELANE_REDIRECTED_ICMP);
 	return count(CORELANE_PASSED_ICMP, XDP_PASS);
 }
 
-static __always_inline int judge_ipv4(struct xdp_md *ctx, const struct link *link)
+static __always_inline int judge_ipv4(struct xdp_md *ctx, const struct corelane_settings *own,
+				      const struct link *link)
 {
 	struct packet packet = {};
 
 	if (!parse_ipv4(ctx, link->offset, &packet))
 		return malformed(&packet);
 	if (packet.protocol == IPPROTO_ICMP)
-		return judge_icmp(ctx, link, &packet, false);
+		return judge_icmp(ctx, own, link, &packet);
 	if (packet.protocol != IPPROTO_TCP)
 		return count(CORELANE_PASSED_OTHER_PROTOCOL, XDP_PASS);
 	if (packet.fragment == LATER_FRAGMENT)
-		return judge_later_fragment(ctx, link, &packet);
-	return judge_tcp(ctx, link, &packet);
+		return judge_later_fragment(ctx, own, link, &packet);
+	return judge_tcp(ctx, own, link, &packet, ETH_HLEN + sizeof(struct iphdr));
 }
 
-static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct link *link)
+static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct corelane_settings *own,
+				      const struct link *link)
 {
-	struct packet packet = {};
+	struct packet packet = { .ipv6 = true };
 
 	if (!parse_ipv6(ctx, link->offset, &packet)) {
 		if (packet.fragment == FIRST_FRAGMENT && is_served(&packet.destination))
@@ -515,7 +674,7 @@ static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct link *lin
 	if (packet.fragment == LATER_FRAGMENT) {
 		/* Of its protocol it says only what the first fragment started with. */
 		if (packet.protocol == IPPROTO_TCP || is_extension(packet.protocol))
-			return judge_later_fragment(ctx, link, &packet);
+			return judge_later_fragment(ctx, own, link, &packet);
 		return count(CORELANE_PASSED_OTHER_PROTOCOL, XDP_PASS);
 	}
 	if (is_extension(packet.protocol)) {
@@ -524,9 +683,9 @@ static __always_inline int judge_ipv6(struct xdp_md *ctx, const struct link *lin
 		return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
 	}
 	if (packet.protocol == IPPROTO_TCP)
-		return judge_tcp(ctx, link, &packet);
+		return judge_tcp(ctx, own, link, &packet, ETH_HLEN + sizeof(struct ipv6hdr));
 	if (packet.protocol == IPPROTO_ICMPV6 && packet.fragment == WHOLE)
-		return judge_icmp(ctx, link, &packet, true);
+		return judge_icmp(ctx, own, link, &packet);
 	/* The fragments that follow will not show that they are not TCP. */
 	if (packet.fragment == FIRST_FRAGMENT && packet.hidden && is_served(&packet.destination))
 		return pass_first_fragment(&packet);
@@ -542,7 +701,7 @@ int corelane(struct xdp_md *ctx)
 	__u32 zero = 0;
 
 	own = bpf_map_lookup_elem(&settings, &zero);
-	if (!own || !load(ctx, 0, &ethernet, sizeof(ethernet)))
+	if (!own || !load(ctx, 0, 0, &ethernet, sizeof(ethernet)))
 		return count(CORELANE_PASSED_NOT_IP, XDP_PASS);
 	if (!is_same_mac((__u16 *)ethernet.h_dest, own->mac))
 		return count(CORELANE_PASSED_OTHER_MAC, XDP_PASS);
@@ -552,9 +711,9 @@ int corelane(struct xdp_md *ctx)
 	if (link.unserved_tags && !link.priority_tags)
 		return count(CORELANE_PASSED_VLAN, XDP_PASS);
 	if (link.protocol == bpf_htons(ETH_P_IP))
-		return judge_ipv4(ctx, &link);
+		return judge_ipv4(ctx, own, &link);
 	if (link.protocol == bpf_htons(ETH_P_IPV6))
-		return judge_ipv6(ctx, &link);
+		return judge_ipv6(ctx, own, &link);
 	/* The kernel takes priority tags off, however many there are. */
 	if (is_vlan(link.protocol))
 		return count(CORELANE_DROPPED_MALFORMED, XDP_DROP);

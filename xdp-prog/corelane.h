@@ -28,7 +28,30 @@ struct corelane_client_ports {
 /* Value of `settings`. */
 struct corelane_settings {
 	__u16 mac[3]; /* of the interface, as on the wire: frames to others are not ours */
-	__u16 padding; /* 0 */
+	__u8 denies_ipv4; /* whether `denied_ipv4` is worth a look-up */
+	__u8 denies_ipv6; /* the same of `denied_ipv6` */
+	__u64 syn_interval; /* ns that one SYN of a source costs; 0: no limit */
+	__u64 syn_span; /* ns that a source may have used up: as many SYNs at once */
+	struct corelane_address ipv4_mask; /* what of an address names a source of SYNs */
+	struct corelane_address ipv6_mask;
+};
+
+/* Keys of `denied_ipv4` and `denied_ipv6`, as BPF_MAP_TYPE_LPM_TRIE wants them. */
+struct corelane_ipv4_prefix {
+	__u32 length;
+	__be32 address;
+};
+
+struct corelane_ipv6_prefix {
+	__u32 length;
+	__be32 address[4];
+};
+
+/* Value of both. */
+struct corelane_denied {
+	__u64 frames; /* dropped */
+	__u32 length; /* of the prefix: a look-up yields the longest match, this says which */
+	__u32 padding; /* 0 */
 };
 
 /* Key of `kernel_datagrams`: a datagram whose first fragment went to the kernel. Only TCP is ever
@@ -47,6 +70,9 @@ struct corelane_datagram {
 #define CORELANE_MAX_ADDRESSES 256
 /* Entries of `xsks` unless user space sets another number before loading. */
 #define CORELANE_DEFAULT_QUEUES 64
+/* The same of each of `denied_ipv4` and `denied_ipv6`, and of `syn_sources`. */
+#define CORELANE_DEFAULT_DENIED 65536
+#define CORELANE_DEFAULT_SYN_SOURCES 65536
 
 /* Index into `counters`, one per outcome. A unit test holds the Rust names to these. */
 enum corelane_counter {
@@ -69,6 +95,8 @@ enum corelane_counter {
 	CORELANE_DROPPED_MALFORMED, /* to a served address, headers cut short or lying; odd VLAN tags */
 	CORELANE_DROPPED_HEADER_CHAIN, /* to a served address, more IPv6 headers than we follow */
 	CORELANE_DROPPED_TINY_FRAGMENT, /* a first fragment to a served address without the ports */
+	CORELANE_DROPPED_DENIED, /* ours, but from a denied prefix */
+	CORELANE_DROPPED_SYN_LIMIT, /* to a service, more SYNs than a source may send */
 	CORELANE_COUNTERS,
 };
 

@@ -10,12 +10,13 @@ use clap::{Args, Parser, Subcommand};
 
 use corelane::config::{Config, ConfigError, Mode, ServiceSpec, Settings};
 use corelane::observe::control::{self, AskError, DIRECTORY, Target};
-use corelane::observe::protocol::{Reply, Request};
-use corelane::observe::{Detail, connections_table, stats_table};
+use corelane::observe::protocol::{Change, Reply, Request, Show};
+use corelane::observe::{Detail, connections_table, denied_table, stats_table, syn_limit_line};
 use corelane::server::{Ending, ServeError, Server, Signals};
 use corelane::tcp::congestion::Algorithm;
 use corelane::time::Duration;
 use corelane::worker::Idle;
+use corelane::xdp::{BadSynLimit, Prefix, SynLimit, SynTerms};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +37,88 @@ enum Command {
     Ss(Ss),
     /// Show the counters of a running server: frames, segments, drops by reason.
     Stats(Ask),
+    /// Change or show the sources that a running server does not serve.
+    #[command(subcommand)]
+    Deny(Deny),
+    /// Change or show how many SYNs a running server takes from each source.
+    #[command(subcommand)]
+    SynLimit(SynLimitCommand),
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+What a denied source sends to our ports is dropped by the XDP program, before it costs anything else;
+its connections are reset. What it sends to the kernel is not touched. A change lasts until the server
+ends: what is to be denied from the start stands in its configuration file, as `prefixes` of [deny].
+
+Examples:
+  corelane deny add 198.18.7.0/24 fd00:7::/32 198.18.0.9
+  corelane deny remove 198.18.0.9
+  corelane deny list")]
+enum Deny {
+    /// Do not serve these sources any more. All of them are added, or none
+    Add(ChangeDenied),
+    /// Serve these sources again. All of them are removed, or none
+    Remove(ChangeDenied),
+    /// List the sources that are not served, each with the frames that it has had dropped
+    List(Ask),
+}
+
+#[derive(Debug, Args)]
+struct ChangeDenied {
+    /// An address, or its first bits and their number, as in 198.18.0.0/15
+    #[arg(value_name = "PREFIX", required = true)]
+    prefixes: Vec<Prefix>,
+    #[command(flatten)]
+    server: Whom,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+A source is all addresses with the same first bits. Without a limit, which is the default, nobody is
+counted: behind one address there may be a thousand honest clients, or a load balancer with all of
+them. A change lasts until the server ends; [syn-limit] in its configuration file says how it starts.
+
+Examples:
+  corelane syn-limit set --rate 100 --burst 200
+  corelane syn-limit show
+  corelane syn-limit off")]
+enum SynLimitCommand {
+    /// Drop the SYNs of a source that sends more than this
+    Set(SetSynLimit),
+    /// Take all SYNs
+    Off(Whom),
+    /// Show the limit and what it has dropped
+    Show(Ask),
+}
+
+#[derive(Debug, Args)]
+struct SetSynLimit {
+    /// SYNs per second and source, from 1 to 1000000
+    #[arg(long, value_name = "N")]
+    rate: u32,
+    /// SYNs at once, from 1 to 1000000 [default: as many as in a second]
+    #[arg(long, value_name = "N")]
+    burst: Option<u32>,
+    /// The first bits of an IPv4 address that name its source; 0: all together
+    #[arg(long, value_name = "BITS", default_value_t = SynLimit::IPV4_PREFIX)]
+    ipv4_prefix: u8,
+    /// The first bits of an IPv6 address that name its source; 0: all together
+    #[arg(long, value_name = "BITS", default_value_t = SynLimit::IPV6_PREFIX)]
+    ipv6_prefix: u8,
+    #[command(flatten)]
+    server: Whom,
+}
+
+impl SetSynLimit {
+    fn limit(&self) -> Result<SynLimit, BadSynLimit> {
+        SynLimit::try_from(SynTerms {
+            rate: self.rate,
+            burst: self.burst.unwrap_or(self.rate),
+            ipv4_prefix: self.ipv4_prefix,
+            ipv6_prefix: self.ipv6_prefix,
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -110,13 +193,30 @@ struct Ss {
 }
 
 #[derive(Debug, Args)]
-struct Ask {
+struct Whom {
     /// The server with this pid, where several run
     #[arg(long, conflicts_with = "control")]
     pid: Option<u32>,
     /// The server with this control socket [default: the only one in /run/corelane]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+}
+
+impl Whom {
+    fn ask(&self, request: &Request) -> Result<Reply, AskError> {
+        let target = match (self.pid, &self.control) {
+            (Some(pid), _) => Target::Pid(pid),
+            (None, Some(path)) => Target::Path(path),
+            (None, None) => Target::Only,
+        };
+        control::ask(Path::new(DIRECTORY), target, request)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Ask {
+    #[command(flatten)]
+    server: Whom,
     /// Print JSON: times in microseconds, the rest in octets
     #[arg(long)]
     json: bool,
@@ -134,9 +234,11 @@ fn main() -> ExitCode {
                 info: arguments.info,
                 options: arguments.options,
             };
-            ask(&arguments.ask, Request::Connections, detail)
+            show(&arguments.ask, Show::Connections, detail)
         }
-        Command::Stats(arguments) => ask(&arguments, Request::Stats, Detail::default()),
+        Command::Stats(arguments) => show(&arguments, Show::Stats, Detail::default()),
+        Command::Deny(command) => deny(command),
+        Command::SynLimit(command) => syn_limit(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -157,6 +259,8 @@ enum Error {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error(transparent)]
+    SynLimit(#[from] BadSynLimit),
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
     #[error("cannot print JSON: {0}")]
@@ -210,21 +314,48 @@ fn settings(arguments: Serve) -> Settings {
     }
 }
 
-fn ask(arguments: &Ask, request: Request, detail: Detail) -> Result<(), Error> {
-    let target = match (arguments.pid, &arguments.control) {
-        (Some(pid), _) => Target::Pid(pid),
-        (None, Some(path)) => Target::Path(path),
-        (None, None) => Target::Only,
+fn deny(command: Deny) -> Result<(), Error> {
+    let (arguments, change): (_, fn(_) -> Change) = match command {
+        Deny::Add(arguments) => (arguments, Change::Add),
+        Deny::Remove(arguments) => (arguments, Change::Remove),
+        Deny::List(arguments) => return show(&arguments, Show::Denied, Detail::default()),
     };
-    let reply = control::ask(Path::new(DIRECTORY), target, request)?;
+    let prefixes = arguments.prefixes.into_iter().collect();
+    arguments.server.ask(&Request::Deny(change(prefixes)))?;
+    Ok(())
+}
+
+fn syn_limit(command: SynLimitCommand) -> Result<(), Error> {
+    let (server, limit) = match command {
+        SynLimitCommand::Set(arguments) => {
+            let limit = arguments.limit()?;
+            (arguments.server, Some(limit))
+        }
+        SynLimitCommand::Off(server) => (server, None),
+        SynLimitCommand::Show(arguments) => {
+            return show(&arguments, Show::SynLimit, Detail::default());
+        }
+    };
+    server.ask(&Request::SynLimit(limit))?;
+    Ok(())
+}
+
+fn show(arguments: &Ask, what: Show, detail: Detail) -> Result<(), Error> {
+    let reply = arguments.server.ask(&Request::Show(what))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     match (arguments.json, reply) {
         (true, Reply::Connections(all)) => serde_json::to_writer_pretty(&mut out, &all)?,
         (true, Reply::Stats(stats)) => serde_json::to_writer_pretty(&mut out, &stats)?,
+        (true, Reply::Denied(denied)) => serde_json::to_writer_pretty(&mut out, &denied)?,
+        (true, Reply::SynLimit(state)) => serde_json::to_writer_pretty(&mut out, &state)?,
         (false, Reply::Connections(all)) => {
             out.write_all(connections_table(&all, detail).as_bytes())?;
         }
         (false, Reply::Stats(stats)) => out.write_all(stats_table(&stats).as_bytes())?,
+        (false, Reply::Denied(denied)) => out.write_all(denied_table(&denied).as_bytes())?,
+        (false, Reply::SynLimit(state)) => out.write_all(syn_limit_line(&state).as_bytes())?,
+        // To nothing that is shown.
+        (_, Reply::Done) => {}
         // `ask` has made an error of it.
         (_, Reply::Error(error)) => return Err(AskError::Refused(error).into()),
     }
@@ -294,6 +425,12 @@ mod tests {
             ),
             ("corelane serve --interface v --cores 0,x http:80", "x"),
             ("corelane ss --pid x", "x"),
+            ("corelane deny add 198.18.0.0/33", "198.18.0.0/33"),
+            ("corelane deny add 198.18.0.5/24", "198.18.0.0/24"),
+            ("corelane deny add", "PREFIX"),
+            ("corelane deny remove --json fd00::/8", "--json"),
+            ("corelane syn-limit set", "--rate"),
+            ("corelane syn-limit set --rate many", "many"),
             ("corelane ss --pid 1 --control /x", "--control"),
             ("corelane gopher", "gopher"),
         ] {

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use super::ServiceSpec;
+use crate::xdp::{BadSynLimit, Prefix};
 
 /// Why settings are refused.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,12 @@ pub enum ConfigError {
          example 61000-65535"
     )]
     PortRange(String),
+    #[error("the denied prefix {0} is given twice: give it once")]
+    PrefixTwice(Prefix),
+    #[error("[syn-limit] says how, but not how many: give it a `rate`, in SYNs per second")]
+    SynLimitWithoutRate,
+    #[error("[syn-limit]: {0}")]
+    SynLimit(#[from] BadSynLimit),
     #[error("cannot read the configuration file {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path}, line {line}, `{text}`: {message}", path = path.display())]

@@ -120,6 +120,7 @@ mod tests {
         assert_eq!(said.max_connections, silent.max_connections);
         assert_eq!(said.client_ports, silent.client_ports);
         assert_eq!(format!("{:?}", said.tcp), format!("{:?}", silent.tcp));
+        assert_eq!(said.defence, silent.defence);
     }
 
     /// Those that have no default stand there as comments.
@@ -139,6 +140,9 @@ mod tests {
         let tcp = format!("{:?}", settings.tcp);
         assert!(!tcp.contains("None"), "{tcp}");
         assert_eq!(settings.service.len(), 1);
+        assert_eq!(settings.deny.prefixes.len(), 2);
+        let defence = format!("{:?} {:?}", settings.deny, settings.syn_limit);
+        assert!(!defence.contains("None"), "{defence}");
         Config::try_from(settings).unwrap();
     }
 
@@ -279,6 +283,16 @@ mod tests {
                 &["gopher:70"],
             ),
             ("[table]\na = 1\n", 1, &["table"]),
+            (
+                "[deny]\n\nprefixes = [\"198.18.0.5/24\"]",
+                3,
+                &["198.18.0.5/24", "198.18.0.0/24"],
+            ),
+            ("[deny]\nprefixes = [\"here\"]", 2, &["here", "fd00::1"]),
+            ("[deny]\nprefix = []", 2, &["prefix", "prefixes"]),
+            ("[deny]\nmax-prefixes = 0", 2, &["max-prefixes", "from 1"]),
+            ("[syn-limit]\nrate = 0", 2, &["rate", "from 1 to 1000000"]),
+            ("[syn-limit]\nipv4-prefix = 33", 2, &["from 0 to 32"]),
             ("[tcp]\n\nnodely = true", 3, &["nodely", "nodelay"]),
             ("[tcp]\ncongestion = \"reno\"", 2, &["congestion"]),
             ("[tcp]\nnodelay = 1", 2, &["nodelay", "bool"]),

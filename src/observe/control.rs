@@ -145,7 +145,7 @@ pub enum Target<'a> {
 /// # Errors
 ///
 /// There is no such server, several, or it does not answer.
-pub fn ask(directory: &Path, target: Target<'_>, request: Request) -> Result<Reply, AskError> {
+pub fn ask(directory: &Path, target: Target<'_>, request: &Request) -> Result<Reply, AskError> {
     let (path, stream) = match target {
         Target::Only => only(directory)?,
         Target::Pid(pid) => {
@@ -161,7 +161,7 @@ pub fn ask(directory: &Path, target: Target<'_>, request: Request) -> Result<Rep
     let exchange = || {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        protocol::write_line(&stream, &request)?;
+        protocol::write_line(&stream, request)?;
         protocol::read_reply(&stream)
     };
     match exchange() {
@@ -229,7 +229,10 @@ pub enum AskError {
 mod tests {
     use std::thread;
 
+    use super::super::protocol::Show;
     use super::*;
+
+    const SHOW: Request = Request::Show(Show::Connections);
 
     /// A directory of this test's own, removed at its end.
     struct Directory(PathBuf);
@@ -256,7 +259,7 @@ mod tests {
                 let client = listener.accept().unwrap();
                 // `ask` connects to all sockets when it looks for the only one.
                 if let Ok(request) = protocol::read_request(&client) {
-                    assert_eq!(request, Request::Connections);
+                    assert_eq!(request, SHOW);
                     protocol::write_line(&client, &Reply::Connections(Vec::new())).unwrap();
                     answered += 1;
                 }
@@ -290,12 +293,12 @@ mod tests {
         let path = listener.path().to_owned();
         let server = answer(listener, 3);
         for target in [Target::Only, Target::Pid(1), Target::Path(&path)] {
-            let reply = ask(&directory.0, target, Request::Connections).unwrap();
+            let reply = ask(&directory.0, target, &SHOW).unwrap();
             assert_eq!(reply, Reply::Connections(Vec::new()));
         }
         let _listener = server.join().unwrap();
         let _second = Listener::bind(&directory.0, 2).unwrap();
-        let error = ask(&directory.0, Target::Only, Request::Connections).unwrap_err();
+        let error = ask(&directory.0, Target::Only, &SHOW).unwrap_err();
         assert!(error.to_string().contains("1, 2"), "{error}");
     }
 
@@ -307,7 +310,7 @@ mod tests {
             Target::Pid(9),
             Target::Path(Path::new("/no/x.sock")),
         ] {
-            let error = ask(&directory.0, target, Request::Stats).unwrap_err();
+            let error = ask(&directory.0, target, &Request::Show(Show::Stats)).unwrap_err();
             assert!(
                 error.to_string().starts_with("no running server"),
                 "{error}"
@@ -323,7 +326,7 @@ mod tests {
         drop(UnixListener::bind(directory.0.join("2.sock")).unwrap());
         drop(UnixListener::bind(directory.0.join("3.sock")).unwrap());
         fs::write(directory.0.join("notes.txt"), "not ours").unwrap();
-        let only = ask(&directory.0, Target::Pid(2), Request::Stats).unwrap_err();
+        let only = ask(&directory.0, Target::Pid(2), &Request::Show(Show::Stats)).unwrap_err();
         assert_eq!(only.to_string(), "no running server has the pid 2");
         let again = Listener::bind(&directory.0, 3).unwrap();
         let mut left = files(&directory);

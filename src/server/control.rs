@@ -1,4 +1,5 @@
-//! The thread behind the control socket: it asks the workers and adds up what they say.
+//! The thread behind the control socket: it asks the workers and adds up what they say, and changes
+//! what the XDP program keeps out.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -10,11 +11,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::ServeError;
 use crate::observe::control::Listener;
-use crate::observe::protocol::{Reply, Request, read_request, write_line};
-use crate::observe::{Connection, Stats};
+use crate::observe::protocol::{Change, Reply, Request, Show, read_request, write_line};
+use crate::observe::{Connection, Denied, Stats, SynLimitState};
+use crate::stack::AddressSet;
 use crate::time::{Clock, Duration};
 use crate::worker::{Answer, Mailbox, Order, Wake, timespec};
-use crate::xdp::Program;
+use crate::xdp::{Program, SynLimit};
 
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,12 +37,14 @@ impl Control {
         workers: Vec<(usize, Arc<Mailbox>)>,
         answered: Arc<Wake>,
         program: Arc<Program>,
+        syn_limit: Option<SynLimit>,
         clock: Clock,
     ) -> Result<Self, ServeError> {
         let end = Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?);
         let clerk = Clerk {
             workers,
             answered,
+            syn_limit,
             clock,
             last_id: 0,
         };
@@ -74,6 +78,7 @@ impl Drop for Control {
 struct Clerk {
     workers: Vec<(usize, Arc<Mailbox>)>,
     answered: Arc<Wake>,
+    syn_limit: Option<SynLimit>,
     clock: Clock,
     last_id: u64,
 }
@@ -101,8 +106,12 @@ impl Clerk {
 
     fn serve(&mut self, client: &UnixStream, program: &Program) {
         let reply = match read_request(client) {
-            Ok(Request::Connections) => self.connections(),
-            Ok(Request::Stats) => self.stats(program),
+            Ok(Request::Show(Show::Connections)) => self.connections(),
+            Ok(Request::Show(Show::Stats)) => self.stats(program),
+            Ok(Request::Show(Show::Denied)) => denied(program),
+            Ok(Request::Show(Show::SynLimit)) => self.show_syn_limit(program),
+            Ok(Request::Deny(change)) => self.change_denied(program, &change),
+            Ok(Request::SynLimit(limit)) => self.change_syn_limit(program, limit),
             Err(error) => Reply::Error(format!("that is no request: {error}")),
         };
         // A client that has gone needs no answer.
@@ -141,6 +150,51 @@ impl Clerk {
         Reply::Stats(Box::new(stats))
     }
 
+    /// Connections with peers that are denied from now on are reset: nothing of them arrives any
+    /// more, and what they hold would be held until it times out.
+    fn change_denied(&self, program: &Program, change: &Change) -> Reply {
+        let outcome = match change {
+            Change::Add(prefixes) => program.deny(prefixes),
+            Change::Remove(prefixes) => program.undeny(prefixes),
+        };
+        if let Err(error) = outcome {
+            return Reply::Error(error.to_string());
+        }
+        if let Change::Add(prefixes) = change {
+            let peers = prefixes.iter().flat_map(|prefix| prefix.ranges());
+            let peers: Arc<AddressSet> = Arc::new(peers.collect());
+            for (core, mailbox) in &self.workers {
+                if !mailbox.order(Order::AbortPeers(Arc::clone(&peers))) {
+                    return silent(*core);
+                }
+            }
+        }
+        Reply::Done
+    }
+
+    fn show_syn_limit(&self, program: &Program) -> Reply {
+        let counters = match program.counters() {
+            Ok(counters) => counters,
+            Err(error) => return Reply::Error(error.to_string()),
+        };
+        let mut counters = counters.into_iter();
+        let dropped = counters.find(|(name, _)| *name == "dropped_syn_limit");
+        Reply::SynLimit(SynLimitState {
+            limit: self.syn_limit,
+            dropped: dropped.map_or(0, |(_, count)| count),
+        })
+    }
+
+    fn change_syn_limit(&mut self, program: &Program, limit: Option<SynLimit>) -> Reply {
+        match program.set_syn_limit(limit) {
+            Ok(()) => {
+                self.syn_limit = limit;
+                Reply::Done
+            }
+            Err(error) => Reply::Error(error.to_string()),
+        }
+    }
+
     fn ask(&mut self, worker: usize, order: fn(u64) -> Order) -> Option<Answer> {
         self.last_id += 1;
         let mailbox = &self.workers[worker].1;
@@ -158,6 +212,20 @@ impl Clerk {
             }
             self.answered.wait(left);
         }
+    }
+}
+
+fn denied(program: &Program) -> Reply {
+    match program.denied() {
+        Ok(denied) => {
+            let denied = denied.into_iter();
+            Reply::Denied(
+                denied
+                    .map(|(prefix, dropped)| Denied { prefix, dropped })
+                    .collect(),
+            )
+        }
+        Err(error) => Reply::Error(error.to_string()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
 use crossbeam::queue::ArrayQueue;
 
 use super::Wake;
-use crate::stack::{Connection, Counters, Opening, Stray};
+use crate::stack::{AddressSet, Connection, Counters, Opening, Stray};
 
 /// Orders that may wait.
 const ORDERS: usize = 16;
@@ -20,12 +20,14 @@ const STRAYS: usize = 256;
 const OPENINGS: usize = 256;
 
 /// What a worker may be told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Refuse new connections.
     Drain,
     /// Reset all connections.
     Abort,
+    /// Reset the connections with these peers.
+    AbortPeers(Arc<AddressSet>),
     /// End.
     Stop,
     /// Answer with all connections.

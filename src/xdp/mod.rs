@@ -15,13 +15,19 @@
 //! Nothing is pinned: when the process dies, its link's last descriptor goes, and the program with
 //! it.
 
+mod deny;
 mod device;
 mod error;
+mod prefix;
 mod program;
+mod settings;
+mod syn_limit;
 mod sys;
 
 pub use device::{Device, DeviceError, GroOff, RssSettings};
-pub use error::{XdpError, missing_capabilities};
+pub use error::{XdpError, has_perfmon, missing_capabilities};
+pub use prefix::{BadPrefix, Prefix};
 pub use program::{
     AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,
 };
+pub use syn_limit::{BadSynLimit, SynLimit, SynTerms};

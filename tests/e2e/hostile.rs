@@ -8,16 +8,16 @@ use crate::support::{
 };
 
 const PORT: u16 = 80;
-const SYN: u8 = 0x02;
+pub(crate) const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
 /// Builds frames from the client to the served port.
-struct Forge {
+pub(crate) struct Forge {
     ethernet: [u8; 12],
 }
 
 impl Forge {
-    fn new(lab: &Lab) -> Self {
+    pub(crate) fn new(lab: &Lab) -> Self {
         let mut ethernet = [0; 12];
         ethernet[..6].copy_from_slice(&mac(&lab.server, SERVER_IF));
         ethernet[6..].copy_from_slice(&mac(&lab.client, CLIENT_IF));
@@ -30,7 +30,7 @@ impl Forge {
     }
 
     /// A whole, right IPv4 frame around `payload`.
-    fn ipv4(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn ipv4(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         let mut header = [0u8; 20];
         header[0] = 0x45;
         header[2..4].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
@@ -57,7 +57,13 @@ impl Forge {
 }
 
 /// A TCP segment to the served port with a right checksum, whatever else is wrong with it.
-fn segment(v6: bool, source_port: u16, flags: u8, header_words: u8, rest: &[u8]) -> Vec<u8> {
+pub(crate) fn segment(
+    v6: bool,
+    source_port: u16,
+    flags: u8,
+    header_words: u8,
+    rest: &[u8],
+) -> Vec<u8> {
     let mut tcp = vec![0u8; 20];
     tcp[0..2].copy_from_slice(&source_port.to_be_bytes());
     tcp[2..4].copy_from_slice(&PORT.to_be_bytes());

@@ -111,13 +111,18 @@ impl Server {
         named.sum()
     }
 
-    fn show(&self, what: &str, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_corelane"))
-            .args([what, "--pid", &self.pid().to_string()])
-            .args(arguments)
+    /// `corelane WORDS` of this server.
+    pub(crate) fn ask(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_corelane"))
+            .args(words)
+            .args(["--pid", &self.pid().to_string()])
             .output()
-            .expect("the binary is built");
-        super::succeed("corelane", output)
+            .expect("the binary is built")
+    }
+
+    fn show(&self, what: &str, arguments: &[&str]) -> String {
+        let words = [&[what], arguments].concat();
+        super::succeed("corelane", self.ask(&words))
     }
 
     fn wait_at_most(&mut self, limit: Duration) -> Option<ExitStatus> {

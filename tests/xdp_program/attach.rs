@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use corelane::wire::{Address, MacAddr};
 use corelane::xdp::{
-    AttachMode, Device, DeviceError, LoadOptions, Program, XdpError, attached_program,
+    AttachMode, Device, DeviceError, LoadOptions, Program, SynLimit, SynTerms, XdpError,
+    attached_program, has_perfmon, missing_capabilities,
 };
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use crate::frames::{CLIENT, HTTP, MAC, V4, V6};
+use crate::frames::{CLIENT, HTTP, Ipv4, MAC, SSH, TCP, V4, V6, ipv6_frame, tcp};
 use crate::namespace::{Neighbour, in_namespace, ip};
-use crate::{load, with_veth};
+use crate::{Judge, load, with_veth};
 
 #[test]
 fn attaches_in_the_mode_asked_for_and_leaves_nothing() {
@@ -151,6 +152,44 @@ fn a_missing_capability_is_named() {
             error.contains("CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF"),
             "{error}"
         );
+    });
+}
+
+/// CAP_PERFMON and root are not needed.
+#[test]
+fn few_capabilities_are_enough() {
+    with_veth(|| {
+        let mut sets = capabilities(None).unwrap();
+        let few = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+        sets.effective = few;
+        sets.permitted = few;
+        sets.inheritable = CapabilitySet::empty();
+        // Of this thread only, and for good.
+        set_capabilities(None, sets).unwrap();
+        assert!(!has_perfmon() && missing_capabilities().is_empty());
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let mut judge = Judge::new();
+            assert_eq!(judge.program.attach(mode).unwrap(), mode);
+            let peers = ["198.18.0.0/24", "fd00::/64"].map(|text| text.parse().unwrap());
+            let v4 = Ipv4::default();
+            let http = tcp(40_000, HTTP);
+            judge.expect("redirected_tcp", "IPv4", &v4.frame(&http));
+            judge.expect("redirected_tcp", "IPv6", &ipv6_frame(TCP, &http));
+            judge.expect("passed_other_port", "ssh", &v4.frame(&tcp(40_000, SSH)));
+            judge.program.deny(&peers.into()).unwrap();
+            judge.expect("dropped_denied", "IPv4", &v4.frame(&http));
+            judge.expect("dropped_denied", "IPv6", &ipv6_frame(TCP, &http));
+            judge.program.undeny(&peers.into()).unwrap();
+            let terms = SynTerms {
+                rate: 1,
+                burst: 1,
+                ipv4_prefix: 32,
+                ipv6_prefix: 64,
+            };
+            let limit = SynLimit::try_from(terms).unwrap();
+            judge.program.set_syn_limit(Some(limit)).unwrap();
+            while judge.judge(&v4.frame(&http)).1 != "dropped_syn_limit" {}
+        }
     });
 }
 

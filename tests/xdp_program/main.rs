@@ -2,9 +2,11 @@
 //! veth pairs in network namespaces of the test's own. Needs root.
 
 mod attach;
+mod deny;
 mod frames;
 mod hostile;
 mod namespace;
+mod syn_limit;
 mod verdicts;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,7 +26,12 @@ struct Judge {
 
 impl Judge {
     fn new() -> Self {
-        let program = load("corelane0");
+        Self::with(LoadOptions::default())
+    }
+
+    fn with(options: LoadOptions) -> Self {
+        let device = Device::open("corelane0").unwrap();
+        let program = Program::load(&device, options).unwrap();
         for address in [
             Address::from_ipv4(V4.octets()),
             Address::from_ipv6(V6.octets()),

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `demux` | frames in: parse the batch, look it up, give each segment to its connection |
 //! | `conversation` | one connection and its application, for the time of one event |
+//! | `passive` | SYNs, half-open connections, Fast Open |
 //! | `open`, `steering` | active opens: their ports, and where the answers will arrive |
 //! | `output` | segments out, timers, and the end of connections |
 //! | `reassembly` | fragments become datagrams again |
@@ -17,6 +18,7 @@ mod counters;
 mod demux;
 mod open;
 mod output;
+mod passive;
 mod port;
 mod reassembly;
 mod service;
@@ -29,8 +31,9 @@ use self::arena::Arena;
 use self::conversation::{Conversation, Flow};
 pub use self::counters::DropReason;
 use self::counters::Drops;
-use self::demux::{HalfOpen, Handle, Waiting};
+use self::demux::{Handle, Waiting};
 pub use self::open::{ClientPorts, Destination, Opening};
+use self::passive::HalfOpen;
 use self::port::Port;
 use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};

@@ -157,6 +157,7 @@ mod tests {
             synack-retries = 2
             syn-backlog = 100
             challenge-ack-limit = 7
+            reset-limit = 9
             ecn = "on"
             mtu-probing = false
             sack = false
@@ -199,6 +200,7 @@ mod tests {
             (8, 3, 2)
         );
         assert_eq!((tcp.syn_queue, tcp.challenge_acks_per_second), (100, 7));
+        assert_eq!(tcp.resets_per_second, 9);
         assert!(!tcp.sack && !tcp.timestamps && !tcp.window_scale);
         assert!(tcp.ecn == EcnMode::On && !tcp.mtu_probing);
         let general = SocketOptions {
@@ -291,6 +293,7 @@ mod tests {
             ("[tcp]\ndelayed-ack = \"500ms\"", 2, &["1ms", "499ms"]),
             ("[tcp]\ndelayed-ack = \"1ns\"", 2, &["1ns", "499ms"]),
             ("[tcp]\nhop-limit = 0", 2, &["hop-limit", "from 1 to 255"]),
+            ("[tcp]\nreset-limit = 0", 2, &["reset-limit", "from 1"]),
             ("[tcp]\necn = \"yes\"", 2, &["yes", "off, passive, on"]),
             ("[tcp]\nretries = 0", 2, &["retries", "from 1 to 255"]),
             ("[tcp]\nretries = -1", 2, &["retries", "-1", "255"]),

@@ -177,7 +177,7 @@ impl<P: PacketIo> Stack<P> {
             None if SynEntry::opens(&inbound.segment.header) => {
                 self.handle_syn(now, inbound, None);
             }
-            None => self.handle_unknown(inbound),
+            None => self.handle_unknown(now, inbound),
         }
     }
 
@@ -208,7 +208,7 @@ impl<P: PacketIo> Stack<P> {
         let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
         self.mark_dirty(id);
         if events.contains(Events::RESET_SENDER) {
-            self.reset_sender(inbound);
+            self.reset_sender(now, inbound);
         }
     }
 
@@ -250,12 +250,12 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// A segment that this worker knows nothing of: another may, and the last one resets it.
-    pub(super) fn handle_unknown(&mut self, inbound: &Inbound<'_>) {
+    pub(super) fn handle_unknown(&mut self, now: Instant, inbound: &Inbound<'_>) {
         if self.pass_on(inbound.frame, inbound.queue, inbound.hops) {
             return;
         }
         self.drops.count(DropReason::NoConnection);
-        self.reset_sender(inbound);
+        self.reset_sender(now, inbound);
     }
 
     /// Sends a frame on to the next worker. Returns whether there is one that has not seen it.
@@ -276,10 +276,10 @@ impl<P: PacketIo> Stack<P> {
         true
     }
 
-    pub(super) fn reset_sender(&mut self, inbound: &Inbound<'_>) {
-        if let Some(header) = reset_for(&inbound.segment) {
-            self.core.counters.out_rsts += 1;
-            self.core.counters.out_segs += 1;
+    pub(super) fn reset_sender(&mut self, now: Instant, inbound: &Inbound<'_>) {
+        if let Some(header) = reset_for(&inbound.segment)
+            && self.core.may_reset(now)
+        {
             let marking = self.core.marking();
             self.reply(inbound.queue, &inbound.link, &inbound.key, &header, marking);
         }

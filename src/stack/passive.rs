@@ -94,7 +94,7 @@ impl<P: PacketIo> Stack<P> {
             self.reply(queue, &link, &inbound.key, &answer.header, marking);
         }
         if events.contains(Events::RESET_SENDER) {
-            self.reset_sender(inbound);
+            self.reset_sender(now, inbound);
         }
     }
 
@@ -104,15 +104,15 @@ impl<P: PacketIo> Stack<P> {
         let key = &inbound.key;
         if self.draining {
             self.drops.count(DropReason::Draining);
-            return self.reset_sender(inbound);
+            return self.reset_sender(now, inbound);
         }
         if self.answers_elsewhere(key) {
-            return self.handle_unknown(inbound);
+            return self.handle_unknown(now, inbound);
         }
         let path_mss = self.path_mss(usize::from(inbound.queue), key);
         let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
             self.drops.count(DropReason::NoConnection);
-            return self.reset_sender(inbound);
+            return self.reset_sender(now, inbound);
         };
         let port = &mut self.ports[usize::from(inbound.queue)];
         let mut cx = Context {

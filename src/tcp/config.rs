@@ -34,8 +34,11 @@ pub struct Config {
     /// delivered once more, to another connection, if the network doubles the SYN: harmless for
     /// services to which the same request may come twice.
     pub fast_open_queue: usize,
-    /// Challenge ACKs (RFC 5961 section 7) per core and second.
+    /// Challenge ACKs (RFC 5961 section 7) per core and average second; single seconds differ by up
+    /// to a half.
     pub challenge_acks_per_second: u32,
+    /// Resets for segments of no connection, per core and second.
+    pub resets_per_second: u32,
     /// Explicit congestion notification (RFC 3168).
     pub ecn: EcnMode,
     /// Whether silence makes segments smaller, and what the path carries is then found by probing
@@ -64,6 +67,7 @@ impl Default for Config {
             syn_queue: 4096,
             fast_open_queue: 0,
             challenge_acks_per_second: 1_000,
+            resets_per_second: 1_000,
             ecn: EcnMode::Passive,
             mtu_probing: true,
             sack: true,

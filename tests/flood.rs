@@ -1,18 +1,20 @@
-//! A stack under a flood, frame by frame: how large answers to strangers are, and how many resets they
-//! get.
+//! A stack under a flood, frame by frame: SYN cookies (RFC 4987 section 3.6), how large answers to
+//! strangers are, and how many resets they get.
 
 #[path = "support/memory.rs"]
 mod memory;
 
+use std::sync::mpsc::channel;
+
 use corelane::ring::sim::SimDevice;
-use corelane::stack::{ServiceId, Stack};
-use corelane::tcp::Config;
+use corelane::stack::{ServiceId, Stack, Stray};
+use corelane::tcp::{CloseReason, Config, SynCookies};
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{FastOpen, Flags, Header, Options, Timestamps};
 use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
-use memory::{CLIENT, CLIENT_MAC, Echo, LINK, SERVER, SERVER_MAC, Settings, count, io};
+use memory::{CLIENT, CLIENT_MAC, Echo, LINK, Pattern, SERVER, SERVER_MAC, Settings, count, io};
 
 const SERVER_V6: Address = v6(1);
 const CLIENT_V6: Address = v6(2);
@@ -124,6 +126,23 @@ fn syn(options: Options) -> Header {
     }
 }
 
+fn ack(syn_ack: &Header) -> Header {
+    Header {
+        seq: syn_ack.ack,
+        ack: syn_ack.seq.wrapping_add(1),
+        flags: Flags::ACK,
+        window: 1_000,
+        options: Options {
+            timestamps: syn_ack.options.timestamps.map(|it| Timestamps {
+                tsval: 2,
+                tsecr: it.tsval,
+            }),
+            ..Options::default()
+        },
+        ..Header::default()
+    }
+}
+
 fn all_options() -> Options {
     Options {
         mss: Some(1_460),
@@ -132,6 +151,163 @@ fn all_options() -> Options {
         timestamps: Some(Timestamps { tsval: 1, tsecr: 0 }),
         ..Options::default()
     }
+}
+
+fn always() -> Config {
+    Config {
+        syn_cookies: SynCookies::Always,
+        ..Config::default()
+    }
+}
+
+/// The queue is tiny and the flood never ends; the honest client notices nothing of it.
+#[test]
+fn an_honest_client_is_served_through_a_flood() {
+    for mode in [SynCookies::Auto, SynCookies::Always] {
+        let mut server = Server::with(Config {
+            syn_queue: 8,
+            syn_cookies: mode,
+            ..Config::default()
+        });
+        let (sender, results) = channel();
+        let mut client = stack(CLIENT_MAC, Config::default(), 100);
+        let service = client.host(Pattern {
+            total: 100_000,
+            results: sender,
+        });
+        let mut done = 0;
+        for round in 0u32..20_000 {
+            server.now += Duration::from_micros(10);
+            for flood in 0..8u32 {
+                let number = round * 8 + flood;
+                let [_, a, b, c] = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
+                let key = FlowKey {
+                    local: Address::from_ipv4([198, 19, a, b]),
+                    ..from_peer(false, 1_024 + u16::from(c), PORT)
+                };
+                assert!(io(&mut server.stack).receive(&frame(key, &syn(all_options()), &[])));
+            }
+            if round > 10 && round % 1_000 == 11 && round < 10_000 {
+                let key = from_peer(false, 40_000 + (round / 1_000) as u16, PORT);
+                client.connect(server.now, key, LINK, 0, service).unwrap();
+            }
+            client.turn(server.now);
+            io(&mut client).take_sent(|sent| assert!(io(&mut server.stack).receive(sent)));
+            server.stack.turn(server.now);
+            io(&mut server.stack).take_sent(|sent| {
+                // What goes to those who have not asked is lost.
+                let parsed = parse(sent, ChecksumPolicy::Full);
+                if matches!(parsed, Ok(Packet::Tcp { key, .. }) if key.local == CLIENT) {
+                    assert!(io(&mut client).receive(sent));
+                }
+            });
+            while let Ok(result) = results.try_recv() {
+                assert_eq!(result, (100_000, CloseReason::Finished));
+                done += 1;
+            }
+            if done == 10 {
+                break;
+            }
+        }
+        assert_eq!(done, 10, "{:?}", server.stack.counters().stack);
+        assert!(server.count("syn_cookies_sent") > 10_000);
+        assert_eq!(server.count("syn_cookies_recv"), 10);
+        assert_eq!(server.count("syn_cookies_failed"), 0);
+        assert_eq!(server.count("listen_overflows"), 0);
+        let kept = server.stack.live_connections();
+        assert!(kept <= 8, "{kept}");
+        assert_eq!(count(&client, "retrans_segs"), 0, "nothing was lost");
+        let floods = server.stack.take_floods(server.now);
+        assert_eq!(floods.len(), usize::from(mode == SynCookies::Auto));
+        assert!(floods.iter().all(|it| it.port == PORT && it.is_on));
+    }
+}
+
+/// As in Linux: a cookie that is wrong is answered like any other segment of no connection.
+#[test]
+fn a_wrong_cookie_is_reset() {
+    let mut server = Server::with(always());
+    let key = from_peer(false, 1_000, PORT);
+    let syn_ack = server.answer(key, &syn(all_options()), &[]).unwrap();
+    let mut wrong = ack(&syn_ack);
+    wrong.ack = wrong.ack.wrapping_sub(100);
+    let reset = server.answer(key, &wrong, b"text").unwrap();
+    assert_eq!((reset.flags, reset.seq), (Flags::RST, wrong.ack));
+    assert_eq!(server.count("syn_cookies_failed"), 1);
+    assert_eq!(server.stack.live_connections(), 0);
+    assert_eq!(server.answer(key, &ack(&syn_ack), &[]), None);
+    assert_eq!(server.stack.live_connections(), 1);
+    // The connection is there: the same again is for it, and so is what follows.
+    assert_eq!(server.answer(key, &ack(&syn_ack), &[]), None);
+    let echo = server.answer(key, &ack(&syn_ack), b"text").unwrap();
+    assert_eq!(echo.ack, syn_ack.ack.wrapping_add(4));
+    assert_eq!(server.count("syn_cookies_recv"), 1);
+}
+
+/// No room for the connection is no reason for a reset: the client's next segment may find some.
+#[test]
+fn a_right_cookie_that_finds_no_room_is_dropped_and_counted() {
+    let mut server = Server::new(always(), 1);
+    let [first, second] = [1_000, 1_001].map(|port| from_peer(false, port, PORT));
+    let [one, two] =
+        [first, second].map(|key| server.answer(key, &syn(all_options()), &[]).unwrap());
+    assert_eq!(server.answer(first, &ack(&one), &[]), None);
+    assert_eq!(server.answer(second, &ack(&two), b"request"), None);
+    assert_eq!(server.count("flow_table_full"), 1);
+    assert_eq!(server.count("out_rsts"), 0);
+    assert_eq!(server.stack.live_connections(), 1);
+    let reset = Header {
+        flags: Flags::RST,
+        ..ack(&one)
+    };
+    assert_eq!(server.answer(first, &reset, &[]), None);
+    assert_eq!(server.stack.live_connections(), 0);
+    let echo = server.answer(second, &ack(&two), b"request").unwrap();
+    assert_eq!(echo.ack, two.ack.wrapping_add(7));
+}
+
+/// A server that ends takes no new connections, from cookies neither.
+#[test]
+fn draining_takes_no_cookies() {
+    let mut server = Server::with(always());
+    let key = from_peer(true, 1_000, PORT);
+    let syn_ack = server.answer(key, &syn(all_options()), &[]).unwrap();
+    server.stack.drain(server.now);
+    let reset = server.answer(key, &ack(&syn_ack), &[]).unwrap();
+    assert_eq!(reset.flags, Flags::RST);
+    assert_eq!(server.stack.live_connections(), 0);
+}
+
+/// Any worker can tell a cookie, but only the one that a segment reaches first looks.
+#[test]
+fn a_cookie_counts_where_its_acknowledgment_arrives() {
+    let worker = || {
+        let settings = Settings {
+            tcp: always(),
+            other_workers: 1,
+            ..Settings::default()
+        };
+        let mut stack = memory::stack(SERVER_MAC, &settings);
+        stack.listen(&[SERVER], PORT, Echo);
+        let now = Instant::from_millis(10_000);
+        Server { now, stack }
+    };
+    let [mut one, mut other] = [worker(), worker()];
+    let key = from_peer(false, 1_000, PORT);
+    let syn_ack = one.answer(key, &syn(all_options()), &[]).unwrap();
+    let stray = Stray {
+        frame: frame(key, &ack(&syn_ack), &[]).into(),
+        checksums: ChecksumPolicy::Full,
+        hops: 1,
+    };
+    other.stack.handle_stray(other.now, stray);
+    assert_eq!(other.stack.live_connections(), 0);
+    assert_eq!(other.count("out_rsts"), 1, "it was the last");
+    other.stack.turn(other.now);
+    io(&mut other.stack).take_sent(|_| ());
+    assert_eq!(other.answer(key, &ack(&syn_ack), &[]), None);
+    assert_eq!(other.stack.live_connections(), 1);
+    assert_eq!(one.stack.live_connections(), 0);
 }
 
 #[test]
@@ -175,6 +351,8 @@ enum Before {
     Nothing,
     /// A SYN, of which an entry is kept.
     HalfOpen,
+    /// A SYN that was answered with a cookie.
+    Cookie,
     /// Nothing, on a port that nobody listens on.
     ClosedPort,
     /// Nothing, and the server is ending.
@@ -208,6 +386,7 @@ fn no_answer_to_a_stranger_is_larger_than_three_times_its_cause() {
     for before in [
         Before::Nothing,
         Before::HalfOpen,
+        Before::Cookie,
         Before::ClosedPort,
         Before::Draining,
         Before::SynSent,
@@ -256,6 +435,10 @@ struct Cause<'a> {
 /// No limit of the core keeps an answer back.
 fn world(before: Before) -> Server {
     let mut server = Server::with(Config {
+        syn_cookies: match before {
+            Before::Cookie => SynCookies::Always,
+            _ => SynCookies::Off,
+        },
         fast_open_queue: 16,
         challenge_acks_per_second: 1_000_000,
         resets_per_second: 1_000_000,
@@ -275,7 +458,7 @@ fn provoke(server: &mut Server, before: Before, cause: &Cause<'_>) -> (usize, us
     };
     let key = from_peer(cause.ipv6, cause.port, port);
     match before {
-        Before::HalfOpen => {
+        Before::HalfOpen | Before::Cookie => {
             let syn_ack = server.answer(key, &syn(cause.options.clone()), &[]);
             assert_eq!(syn_ack.unwrap().flags, SYN_ACK);
         }

@@ -46,7 +46,7 @@ pub(super) struct Inbound<'a> {
     /// Index of the queue that it came in by.
     pub(super) queue: u8,
     /// How many workers have not known it.
-    hops: u16,
+    pub(super) hops: u16,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -177,6 +177,7 @@ impl<P: PacketIo> Stack<P> {
             None if SynEntry::opens(&inbound.segment.header) => {
                 self.handle_syn(now, inbound, None);
             }
+            None if self.handle_cookie(now, inbound) => {}
             None => self.handle_unknown(now, inbound),
         }
     }
@@ -201,7 +202,13 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    fn handle_for_flow(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
+    pub(super) fn handle_for_flow(
+        &mut self,
+        now: Instant,
+        inbound: &Inbound<'_>,
+        id: FlowId,
+        index: u32,
+    ) {
         let Some(mut conversation) = self.conversation(now, &inbound.key, index) else {
             return;
         };

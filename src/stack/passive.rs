@@ -1,4 +1,5 @@
-//! Passive opens: a SYN becomes a half-open connection, and that a connection.
+//! Passive opens: a SYN becomes a half-open connection, and that a connection; or a SYN becomes a
+//! cookie, and its acknowledgment a connection.
 
 use super::conversation::{Conversation, Flow};
 use super::counters::DropReason;
@@ -17,6 +18,15 @@ pub(super) struct HalfOpen {
     pub(super) link: Link,
     pub(super) queue: u8,
     service: ServiceId,
+}
+
+/// A listener has begun or stopped to answer SYNs with cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynFlood {
+    /// Its port.
+    pub port: u16,
+    /// Whether it has begun.
+    pub is_on: bool,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -131,6 +141,10 @@ impl<P: PacketIo> Stack<P> {
         }
         let header = entry.syn_ack(&mut cx, key);
         let (deadline, marking) = (entry.deadline, entry.marking(&self.core));
+        if entry.is_cookie() {
+            self.flooded = true;
+            return self.reply(inbound.queue, &inbound.link, key, &header, marking);
+        }
         let half_open = HalfOpen {
             entry,
             link: inbound.link,
@@ -154,23 +168,75 @@ impl<P: PacketIo> Stack<P> {
         let key = &inbound.key;
         let mut flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
         flow.fast_open = true;
-        let has_room = self.table.len() < self.table.capacity() || self.evict_waiting();
-        let index = self.flows.insert(flow);
-        let id = has_room
-            .then(|| self.table.insert(*key, Handle::Flow(index)).ok())
-            .flatten();
-        let Some(id) = id else {
-            if let Some(mut conversation) = self.conversation(now, key, index) {
-                conversation.release();
-            }
-            self.flows.remove(index);
-            self.fast_open_ended(now, key, false);
-            return self.drops.count(DropReason::FlowTableFull);
+        let Some((id, index)) = self.admit(now, key, flow) else {
+            return self.fast_open_ended(now, key, false);
         };
         if let Some(mut conversation) = self.conversation(now, key, index) {
             conversation.handle_text_on_syn(inbound.segment.payload);
         }
         self.mark_dirty(id);
+    }
+
+    /// A segment that no connection knows may acknowledge a SYN cookie. Returns whether it did.
+    ///
+    /// Only where it has come in: of a stray's connection another worker may know.
+    pub(super) fn handle_cookie(&mut self, now: Instant, inbound: &Inbound<'_>) -> bool {
+        let key = &inbound.key;
+        if inbound.hops > 0 || self.draining {
+            return false;
+        }
+        let path_mss = self.path_mss(usize::from(inbound.queue), key);
+        let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
+            return false;
+        };
+        let mut cx = Context {
+            now,
+            buffers: &mut self.ports[usize::from(inbound.queue)],
+            core: &mut self.core,
+        };
+        let Some(entry) = listener.handle_cookie(&mut cx, key, &inbound.segment.header, path_mss)
+        else {
+            return false;
+        };
+        let tcb = entry.open(&mut cx, key);
+        let flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
+        // Where there is no room, there is no answer: the peer sends again what it sends next.
+        if let Some((id, index)) = self.admit(now, key, flow) {
+            self.handle_for_flow(now, inbound, id, index);
+        }
+        true
+    }
+
+    /// A connection that exists at once, if there is room for it.
+    fn admit(&mut self, now: Instant, key: &FlowKey, flow: Flow) -> Option<(FlowId, u32)> {
+        let has_room = self.table.len() < self.table.capacity() || self.evict_waiting();
+        let index = self.flows.insert(flow);
+        let id = has_room
+            .then(|| self.table.insert(*key, Handle::Flow(index)).ok())
+            .flatten();
+        if id.is_none() {
+            if let Some(mut conversation) = self.conversation(now, key, index) {
+                conversation.release();
+            }
+            self.flows.remove(index);
+            self.drops.count(DropReason::FlowTableFull);
+        }
+        Some((id?, index))
+    }
+
+    /// Ports whose listeners have begun or stopped to send SYN cookies since the last call.
+    pub fn take_floods(&mut self, now: Instant) -> Vec<SynFlood> {
+        if !std::mem::take(&mut self.flooded) {
+            return Vec::new();
+        }
+        let mut floods = Vec::new();
+        for ((_, port), (_, listener)) in &mut self.listeners {
+            if let Some(is_on) = listener.take_flood(now, &self.core) {
+                floods.push(SynFlood { port: *port, is_on });
+            }
+            self.flooded |= listener.is_flooded();
+        }
+        floods
     }
 
     /// A connection of [`fast_open`](Self::fast_open) is established or gone.

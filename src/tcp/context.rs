@@ -13,6 +13,7 @@ use super::receive_queue::ReceiveMemory;
 use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
 use super::statistics::LedgerArena;
+use super::syn_cookie::CookieKeys;
 use crate::time::{Duration, Instant};
 
 /// One core's shared part of TCP. Connections refer to what is theirs in it by index.
@@ -32,6 +33,7 @@ pub struct Core {
     pub(super) tuning: TuningArena,
     pub(super) ledgers: LedgerArena,
     pub(super) options: OptionSets,
+    pub(super) syn_cookies: CookieKeys,
     challenges: ChallengeLimit,
     resets: TokenBucket,
 }
@@ -51,6 +53,7 @@ impl Core {
             tuning: TuningArena::new(),
             ledgers: LedgerArena::new(),
             options: OptionSets::new(config.options.clone()),
+            syn_cookies: CookieKeys::default(),
             challenges: ChallengeLimit::default(),
             resets: TokenBucket::new(config.resets_per_second),
             config,
@@ -149,6 +152,12 @@ counters! {
     resets_suppressed,
     /// SYNs dropped because the SYN queue was full.
     listen_overflows,
+    /// SYN-ACKs that were SYN cookies (RFC 4987 section 3.6).
+    syn_cookies_sent,
+    /// SYN cookies that came back and were right.
+    syn_cookies_recv,
+    /// Acknowledgments that came while cookies were out and were none.
+    syn_cookies_failed,
     /// SYN-ACKs sent again.
     syn_ack_retransmits,
     /// Retransmission timers expired.

@@ -20,6 +20,7 @@ pub struct IsnGenerator {
     isn: SipHasher24,
     timestamp: SipHasher24,
     fast_open: SipHasher24,
+    syn_cookie: SipHasher24,
     chance: SipHasher24,
 }
 
@@ -44,8 +45,20 @@ impl IsnGenerator {
             isn,
             timestamp,
             fast_open: derived(b"fast open"),
+            syn_cookie: derived(b"syn cookie"),
             chance: derived(b"chance"),
         }
+    }
+
+    /// The key of the SYN cookies of one time, the same on every core.
+    pub(super) fn syn_cookie_key(&self, epoch: u64) -> SipHasher24 {
+        let half = |number: u8| {
+            let mut hasher = self.syn_cookie;
+            hasher.write_u8(number);
+            hasher.write_u64(epoch);
+            hasher.finish()
+        };
+        SipHasher24::new_with_keys(half(0), half(1))
     }
 
     /// A number that nobody else can know, of an instant: another one on each core, unless they

@@ -19,3 +19,4 @@ mod relay;
 mod relayed;
 mod ss;
 mod streams;
+mod syn_flood;

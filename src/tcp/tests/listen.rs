@@ -132,6 +132,7 @@ fn the_queue_has_a_limit_and_forgets() {
     let setup = Setup {
         config: Config {
             syn_queue: 2,
+            syn_cookies: SynCookies::Off,
             ..Config::default()
         },
         ..Setup::default()

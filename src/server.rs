@@ -14,6 +14,7 @@
 mod client_ports;
 mod control;
 mod error;
+mod floods;
 mod neighbour;
 mod open;
 mod opener;
@@ -30,6 +31,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use self::control::Control;
 pub use self::error::ServeError;
+use self::floods::Floods;
 use self::opener::OpenerThread;
 pub use self::opener::{ClientId, Opener};
 pub use self::signals::Signals;
@@ -166,9 +168,19 @@ pub struct Running {
     drain_timeout: Duration,
     queues: Vec<String>,
     notices: Vec<String>,
+    notice_listener: Option<NoticeListener>,
+    floods: Floods,
     // Only kept until the end.
     _gro: Option<GroOff>,
     _ports: Vec<OwnedFd>,
+}
+
+struct NoticeListener(Box<dyn FnMut(&str) + Send>);
+
+impl fmt::Debug for NoticeListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NoticeListener")
+    }
 }
 
 #[derive(Debug)]
@@ -200,6 +212,12 @@ impl Running {
         &self.notices
     }
 
+    /// Has what an administrator may want to know of while it [serves](Self::serve) told to `tell`, a
+    /// line each: a SYN flood that has begun or ended.
+    pub fn on_notice(&mut self, tell: impl FnMut(&str) + Send + 'static) {
+        self.notice_listener = Some(NoticeListener(Box::new(tell)));
+    }
+
     /// Opens connections; `None` if the server was given no [`client`](Server::client).
     pub fn opener(&self) -> Option<Opener> {
         self.opener.as_ref().map(|thread| thread.opener().clone())
@@ -212,6 +230,7 @@ impl Running {
     /// A worker has ended by itself, or the interface has gone.
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         while !self.wait(signals, LOOK_AROUND) {
+            self.tell_floods();
             self.check_workers()?;
             self.check_device()?;
         }
@@ -228,6 +247,17 @@ impl Running {
             Err(_) => Err(ServeError::InterfaceGone(name())),
             Ok(mac) if mac != self.device.mac() => Err(ServeError::MacChanged(name())),
             Ok(_) => Ok(()),
+        }
+    }
+
+    fn tell_floods(&mut self) {
+        for worker in &self.workers {
+            while let Some(flood) = worker.mailbox.take_flood() {
+                let notice = self.floods.note(flood);
+                if let (Some(notice), Some(listener)) = (notice, &mut self.notice_listener) {
+                    (listener.0)(&notice);
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `demux` | frames in: parse the batch, look it up, give each segment to its connection |
 //! | `conversation` | one connection and its application, for the time of one event |
+//! | `passive` | SYNs, half-open connections, SYN cookies, Fast Open |
 //! | `open`, `steering` | active opens: their ports, and where the answers will arrive |
 //! | `output` | segments out, timers, and the end of connections |
 //! | `reassembly` | fragments become datagrams again |
@@ -18,6 +19,7 @@ mod counters;
 mod demux;
 mod open;
 mod output;
+mod passive;
 mod port;
 mod reassembly;
 mod service;
@@ -31,8 +33,10 @@ use self::arena::Arena;
 use self::conversation::{Conversation, Flow};
 pub use self::counters::DropReason;
 use self::counters::Drops;
-use self::demux::{HalfOpen, Handle, Waiting};
+use self::demux::{Handle, Waiting};
 pub use self::open::{ClientPorts, Destination, Opening};
+use self::passive::HalfOpen;
+pub use self::passive::SynFlood;
 use self::port::Port;
 use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};
@@ -216,6 +220,8 @@ pub struct Stack<P: PacketIo> {
     client_ports: Option<ClientPorts>,
     other_workers: usize,
     draining: bool,
+    /// A listener sends SYN cookies, or has until [`take_floods`](Self::take_floods) was last called.
+    flooded: bool,
     drops: Drops,
     /// Frames received and sent in this turn.
     frames: usize,
@@ -248,6 +254,7 @@ impl<P: PacketIo> Stack<P> {
             client_ports: None,
             other_workers: config.other_workers,
             draining: false,
+            flooded: false,
             drops: Drops::new(),
             frames: 0,
         }

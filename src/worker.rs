@@ -279,6 +279,9 @@ impl<P: PacketIo> Worker<P> {
         if self.next_drain.is_some_and(|next| next <= now) {
             self.drain(now);
         }
+        for flood in self.stack.take_floods(now) {
+            self.mailbox.report(flood);
+        }
         self.mailbox.set_live(self.stack.live_connections());
         ControlFlow::Continue(())
     }

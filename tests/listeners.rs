@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use corelane::ring::sim::SimDevice;
 use corelane::stack::{Service, Socket, Stack};
-use corelane::tcp::{Config, SocketOptions};
+use corelane::tcp::{Config, SocketOptions, SynCookies};
 use corelane::time::{Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
@@ -325,6 +325,7 @@ impl Service for Closes {
 fn a_syn_that_the_full_queue_refuses_does_not_end_a_time_wait() {
     let mut server = Server::with(Config {
         syn_queue: 1,
+        syn_cookies: SynCookies::Off,
         ..Config::default()
     });
     server.stack.listen(&[ONE], 9, Closes);

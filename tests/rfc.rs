@@ -1,5 +1,6 @@
 //! `docs/rfc.md` says of each requirement which test shows it, or why none does. This holds it to
-//! that: a test that it names exists, a row has a test or a reason, and no RFC is forgotten.
+//! that: a test that it names exists, a row has a test or a reason, and no RFC is forgotten. Of the
+//! attacks in `docs/security.md` the same.
 
 use std::collections::HashSet;
 use std::fs;
@@ -113,6 +114,43 @@ fn every_row_has_a_test_that_exists_or_a_reason() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     println!("{pending} rows are pending");
+}
+
+/// The last of the cells of each row, of which there are four.
+#[test]
+fn every_attack_has_a_test_that_exists_or_a_reason() {
+    let document = fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
+    let mut wrong = Vec::new();
+    let mut attacks = 0;
+    for (number, line) in document.lines().enumerate() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if cells.len() < 2 || cells[1] == "attack" || cells[1].starts_with("---") {
+            continue;
+        }
+        attacks += 1;
+        let [_, attack, defence, _, tests, ""] = cells[..] else {
+            wrong.push(format!("docs/security.md:{}: not four cells", number + 1));
+            continue;
+        };
+        let mut complain = |what: &str| {
+            wrong.push(format!("docs/security.md:{}: {attack}: {what}", number + 1));
+        };
+        if attack.is_empty() || defence.is_empty() {
+            complain("says nothing");
+        }
+        match proof(tests) {
+            Ok(Proof::Tests(tests)) => {
+                for test in tests.iter().filter(|test| !exists(test)) {
+                    complain(&format!("there is no test `{test}`"));
+                }
+            }
+            Ok(Proof::Reason) => {}
+            Ok(Proof::Pending(_)) => complain("pending"),
+            Err(what) => complain(&what),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(attacks > 0);
 }
 
 #[test]

@@ -274,7 +274,8 @@ fn serve(arguments: Serve) -> Result<(), Error> {
     };
     let config = Config::try_from(settings(arguments).or(file))?;
     let mut signals = Signals::install()?;
-    let running = Server::new(config).start()?;
+    let mut running = Server::new(config).start()?;
+    running.on_notice(|notice| eprintln!("corelane: {notice}"));
     for notice in running.notices() {
         eprintln!("corelane: {notice}");
     }

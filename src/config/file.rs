@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{ConfigError, Settings};
-use crate::tcp::EcnMode;
 use crate::tcp::congestion::Algorithm;
+use crate::tcp::{EcnMode, SynCookies};
 use crate::time::Duration;
 
 impl Settings {
@@ -60,6 +60,20 @@ pub(super) fn ecn<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EcnMode>,
         "on" => Ok(Some(EcnMode::On)),
         _ => Err(de::Error::custom(format_args!(
             "there is no ECN \"{name}\"; there are: off, passive, on"
+        ))),
+    }
+}
+
+pub(super) fn syn_cookies<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<SynCookies>, D::Error> {
+    let name = Cow::<'_, str>::deserialize(from)?;
+    match &*name {
+        "off" => Ok(Some(SynCookies::Off)),
+        "auto" => Ok(Some(SynCookies::Auto)),
+        "always" => Ok(Some(SynCookies::Always)),
+        _ => Err(de::Error::custom(format_args!(
+            "there are no SYN cookies \"{name}\"; there are: off, auto, always"
         ))),
     }
 }
@@ -161,6 +175,8 @@ mod tests {
             synack-retries = 2
             syn-backlog = 100
             challenge-ack-limit = 7
+            syn-cookies = "always"
+            reset-limit = 9
             ecn = "on"
             mtu-probing = false
             sack = false
@@ -203,6 +219,10 @@ mod tests {
             (8, 3, 2)
         );
         assert_eq!((tcp.syn_queue, tcp.challenge_acks_per_second), (100, 7));
+        assert_eq!(
+            (tcp.syn_cookies, tcp.resets_per_second),
+            (SynCookies::Always, 9)
+        );
         assert!(!tcp.sack && !tcp.timestamps && !tcp.window_scale);
         assert!(tcp.ecn == EcnMode::On && !tcp.mtu_probing);
         let general = SocketOptions {
@@ -305,6 +325,12 @@ mod tests {
             ("[tcp]\ndelayed-ack = \"500ms\"", 2, &["1ms", "499ms"]),
             ("[tcp]\ndelayed-ack = \"1ns\"", 2, &["1ns", "499ms"]),
             ("[tcp]\nhop-limit = 0", 2, &["hop-limit", "from 1 to 255"]),
+            (
+                "[tcp]\nsyn-cookies = \"1\"",
+                2,
+                &["\"1\"", "off, auto, always"],
+            ),
+            ("[tcp]\nreset-limit = 0", 2, &["reset-limit", "from 1"]),
             ("[tcp]\necn = \"yes\"", 2, &["yes", "off, passive, on"]),
             ("[tcp]\nretries = 0", 2, &["retries", "from 1 to 255"]),
             ("[tcp]\nretries = -1", 2, &["retries", "-1", "255"]),

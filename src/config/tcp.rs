@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::value::{duration, number, octets};
 use crate::tcp::congestion::Algorithm;
-use crate::tcp::{self, BufferLimit, EcnMode, Linger, SocketOptions};
+use crate::tcp::{self, BufferLimit, EcnMode, Linger, SocketOptions, SynCookies};
 use crate::time::Duration;
 
 /// Milliseconds.
@@ -169,6 +169,12 @@ table! {
         /// `tcp_max_syn_backlog`.
         #[serde(deserialize_with = "number::<_, 1, { 1 << 24 }>")]
         pub syn_backlog: Option<u64>,
+        /// `tcp_syncookies`.
+        #[serde(deserialize_with = "super::file::syn_cookies")]
+        pub syn_cookies: Option<SynCookies>,
+        /// Resets to strangers per second; FreeBSD's `icmplim` limits them, too.
+        #[serde(deserialize_with = "number::<_, 1, { 1 << 30 }>")]
+        pub reset_limit: Option<u64>,
         /// `tcp_challenge_ack_limit`.
         #[serde(deserialize_with = "number::<_, 1, { 1 << 30 }>")]
         pub challenge_ack_limit: Option<u64>,
@@ -220,6 +226,10 @@ impl TcpSettings {
             challenge_acks_per_second: self
                 .challenge_ack_limit
                 .map_or(config.challenge_acks_per_second, |limit| limit as u32),
+            syn_cookies: self.syn_cookies.unwrap_or(config.syn_cookies),
+            resets_per_second: self
+                .reset_limit
+                .map_or(config.resets_per_second, |limit| limit as u32),
             pacing: self.pacing.unwrap_or(config.pacing),
             ecn: self.ecn.unwrap_or(config.ecn),
             mtu_probing: self.mtu_probing.unwrap_or(config.mtu_probing),

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::control::Control;
+use super::floods::Floods;
 use super::opener::{OpenerThread, Terms};
 use super::plan::{Share, deal};
 use super::{Host, Listener, Running, ServeError, Worker, client_ports, ports};
@@ -74,6 +75,8 @@ pub(super) fn start(
         drain_timeout: config.drain_timeout,
         queues: Vec::new(),
         notices,
+        notice_listener: None,
+        floods: Floods::default(),
         _gro: None,
         _ports: held,
         device,

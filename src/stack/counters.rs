@@ -30,7 +30,7 @@ drop_reasons! {
     NoConnection => "no_connection",
     /// A SYN while draining; answered with a reset.
     Draining => "draining",
-    /// A SYN while the flow table was full.
+    /// A SYN, or the acknowledgment of a SYN cookie, while the flow table was full.
     FlowTableFull => "flow_table_full",
     /// A TIME-WAIT that ended early to make room in the flow table.
     TimeWaitEvicted => "time_wait_evicted",

@@ -3,15 +3,11 @@
 
 use arrayvec::ArrayVec;
 
-use super::conversation::Flow;
 use super::counters::DropReason;
-use super::{ClientPorts, Conversation, ServiceId, Stack, Stray};
+use super::{Stack, Stray};
 use crate::flow_table::FlowId;
 use crate::ring::{BATCH, PacketIo, RxBatch};
-use crate::tcp::{
-    Context, Events, Marking, Seq, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict,
-    reset_for,
-};
+use crate::tcp::{Context, Events, Marking, SynEntry, TimeWait, TimeWaitVerdict, reset_for};
 use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
 use crate::wire::tcp::Segment;
@@ -31,15 +27,6 @@ pub(super) enum Handle {
     Waiting(u32),
 }
 
-/// A half-open connection and the way back to it. At most 64 bytes.
-#[derive(Debug)]
-pub(super) struct HalfOpen {
-    pub(super) entry: SynEntry,
-    pub(super) link: Link,
-    pub(super) queue: u8,
-    service: ServiceId,
-}
-
 /// A TIME-WAIT and the way back to its peer. At most 64 bytes.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -49,17 +36,17 @@ pub(super) struct Waiting {
 }
 
 /// A segment on its way to its connection.
-struct Inbound<'a> {
+pub(super) struct Inbound<'a> {
     frame: &'a [u8],
-    link: Link,
-    key: FlowKey,
+    pub(super) link: Link,
+    pub(super) key: FlowKey,
     /// The ECN field of its IP header.
-    ecn: u8,
-    segment: Segment<'a>,
+    pub(super) ecn: u8,
+    pub(super) segment: Segment<'a>,
     /// Index of the queue that it came in by.
-    queue: u8,
+    pub(super) queue: u8,
     /// How many workers have not known it.
-    hops: u16,
+    pub(super) hops: u16,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -190,7 +177,8 @@ impl<P: PacketIo> Stack<P> {
             None if SynEntry::opens(&inbound.segment.header) => {
                 self.handle_syn(now, inbound, None);
             }
-            None => self.handle_unknown(inbound),
+            None if self.handle_cookie(now, inbound) => {}
+            None => self.handle_unknown(now, inbound),
         }
     }
 
@@ -214,92 +202,20 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    fn handle_for_flow(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, index: u32) {
-        let Some(mut conversation) = self.conversation(now, &inbound.key, index) else {
-            return;
-        };
-        let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
-        self.mark_dirty(id);
-        if events.contains(Events::RESET_SENDER) {
-            self.reset_sender(inbound);
-        }
-    }
-
-    fn handle_for_half_open(
+    pub(super) fn handle_for_flow(
         &mut self,
         now: Instant,
         inbound: &Inbound<'_>,
         id: FlowId,
         index: u32,
     ) {
-        let Some(half_open) = self.half_open.get_mut(index) else {
+        let Some(mut conversation) = self.conversation(now, &inbound.key, index) else {
             return;
-        };
-        let (link, queue) = (half_open.link, half_open.queue);
-        let port = &mut self.ports[usize::from(queue)];
-        let mut cx = Context {
-            now,
-            buffers: port,
-            core: &mut self.core,
-        };
-        match half_open
-            .entry
-            .handle_segment(&mut cx, &inbound.key, &inbound.segment)
-        {
-            SynVerdict::Stays => {}
-            SynVerdict::SynAckAgain => {
-                let header = half_open.entry.syn_ack(&mut cx, &inbound.key);
-                let marking = half_open.entry.marking(&self.core);
-                self.reply(queue, &link, &inbound.key, &header, marking);
-            }
-            SynVerdict::Gone => self.forget_half_open(id, &inbound.key, index),
-            SynVerdict::Opens(tcb) => self.promote(now, inbound, id, index, tcb),
-        }
-    }
-
-    /// Gives the segment to the connection that a half-open one has become; if that is still in
-    /// SYN-RECEIVED afterwards, it folds back.
-    fn promote(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, at: u32, tcb: Tcb) {
-        let Some(half_open) = self.half_open.get(at) else {
-            return;
-        };
-        let (link, queue, service) = (half_open.link, half_open.queue, half_open.service);
-        let mut flow = Flow::new(tcb, link, queue, service.0);
-        let mut conversation = Conversation {
-            flow: &mut flow,
-            key: &inbound.key,
-            service: &mut *self.services[usize::from(service.0)],
-            buffers: &mut self.ports[usize::from(queue)],
-            core: &mut self.core,
-            now,
         };
         let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
-        if flow.tcb.state() != State::SynReceived {
-            self.forget_listener_entry(&inbound.key, at);
-            let index = self.flows.insert(flow);
-            if let Some(handle) = self.table.get_mut(id) {
-                *handle = Handle::Flow(index);
-            }
-            self.mark_dirty(id);
-            return;
-        }
-        let port = &mut self.ports[usize::from(queue)];
-        let mut cx = Context {
-            now,
-            buffers: port,
-            core: &mut self.core,
-        };
-        let answer = flow.tcb.poll_transmit(&mut cx);
-        let marking = flow.tcb.options(cx.core).marking();
-        flow.tcb.release(&mut cx);
-        if let Some(half_open) = self.half_open.get_mut(at) {
-            half_open.entry.fold_back(&flow.tcb);
-        }
-        if let Some(answer) = answer {
-            self.reply(queue, &link, &inbound.key, &answer.header, marking);
-        }
+        self.mark_dirty(id);
         if events.contains(Events::RESET_SENDER) {
-            self.reset_sender(inbound);
+            self.reset_sender(now, inbound);
         }
     }
 
@@ -340,102 +256,13 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    /// A SYN for no connection of this worker's. To a listener, it is never a stray: where a SYN
-    /// arrives, its connection lives.
-    fn handle_syn(&mut self, now: Instant, inbound: &Inbound<'_>, beyond: Option<Seq>) {
-        let key = &inbound.key;
-        if self.draining {
-            self.drops.count(DropReason::Draining);
-            return self.reset_sender(inbound);
-        }
-        if self.answers_elsewhere(key) {
-            return self.handle_unknown(inbound);
-        }
-        let path_mss = self.path_mss(usize::from(inbound.queue), key);
-        let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
-            self.drops.count(DropReason::NoConnection);
-            return self.reset_sender(inbound);
-        };
-        let port = &mut self.ports[usize::from(inbound.queue)];
-        let mut cx = Context {
-            now,
-            buffers: port,
-            core: &mut self.core,
-        };
-        let Some(entry) = listener.handle_syn(&mut cx, key, &inbound.segment, path_mss, beyond)
-        else {
-            return;
-        };
-        if entry.takes_text() {
-            let tcb = entry.fast_open(&mut cx, key);
-            let service = *service;
-            return self.fast_open(now, inbound, tcb, service);
-        }
-        let header = entry.syn_ack(&mut cx, key);
-        let (deadline, marking) = (entry.deadline, entry.marking(&self.core));
-        let half_open = HalfOpen {
-            entry,
-            link: inbound.link,
-            queue: inbound.queue,
-            service: *service,
-        };
-        // Only now: a SYN that the listener refuses must not cost a TIME-WAIT.
-        if self.table.len() == self.table.capacity() && !self.evict_waiting() {
-            self.forget_by_listener(key);
-            return self.drops.count(DropReason::FlowTableFull);
-        }
-        let index = self.half_open.insert(half_open);
-        if let Ok(id) = self.table.insert(*key, Handle::HalfOpen(index)) {
-            self.wheel.schedule(id.index, deadline);
-        }
-        self.reply(inbound.queue, &inbound.link, key, &header, marking);
-    }
-
-    /// The SYN has text and a right cookie: its connection exists at once.
-    fn fast_open(&mut self, now: Instant, inbound: &Inbound<'_>, tcb: Tcb, service: ServiceId) {
-        let key = &inbound.key;
-        let mut flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
-        flow.fast_open = true;
-        let has_room = self.table.len() < self.table.capacity() || self.evict_waiting();
-        let index = self.flows.insert(flow);
-        let id = has_room
-            .then(|| self.table.insert(*key, Handle::Flow(index)).ok())
-            .flatten();
-        let Some(id) = id else {
-            if let Some(mut conversation) = self.conversation(now, key, index) {
-                conversation.release();
-            }
-            self.flows.remove(index);
-            self.fast_open_ended(now, key, false);
-            return self.drops.count(DropReason::FlowTableFull);
-        };
-        if let Some(mut conversation) = self.conversation(now, key, index) {
-            conversation.handle_text_on_syn(inbound.segment.payload);
-        }
-        self.mark_dirty(id);
-    }
-
-    /// A connection of [`fast_open`](Self::fast_open) is established or gone.
-    pub(super) fn fast_open_ended(&mut self, now: Instant, key: &FlowKey, was_reset: bool) {
-        if let Some((_, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) {
-            listener.fast_open_ended(now, was_reset);
-        }
-    }
-
-    /// A SYN to a client port: the other half of a simultaneous open, perhaps of another worker's.
-    fn answers_elsewhere(&self, key: &FlowKey) -> bool {
-        let is_client_port = |ports: &ClientPorts| ports.contain(key.local_port);
-        self.client_ports.as_ref().is_some_and(is_client_port)
-            && !self.listeners.contains_key(&(key.local, key.local_port))
-    }
-
     /// A segment that this worker knows nothing of: another may, and the last one resets it.
-    fn handle_unknown(&mut self, inbound: &Inbound<'_>) {
+    pub(super) fn handle_unknown(&mut self, now: Instant, inbound: &Inbound<'_>) {
         if self.pass_on(inbound.frame, inbound.queue, inbound.hops) {
             return;
         }
         self.drops.count(DropReason::NoConnection);
-        self.reset_sender(inbound);
+        self.reset_sender(now, inbound);
     }
 
     /// Sends a frame on to the next worker. Returns whether there is one that has not seen it.
@@ -456,10 +283,10 @@ impl<P: PacketIo> Stack<P> {
         true
     }
 
-    fn reset_sender(&mut self, inbound: &Inbound<'_>) {
-        if let Some(header) = reset_for(&inbound.segment) {
-            self.core.counters.out_rsts += 1;
-            self.core.counters.out_segs += 1;
+    pub(super) fn reset_sender(&mut self, now: Instant, inbound: &Inbound<'_>) {
+        if let Some(header) = reset_for(&inbound.segment)
+            && self.core.may_reset(now)
+        {
             let marking = self.core.marking();
             self.reply(inbound.queue, &inbound.link, &inbound.key, &header, marking);
         }
@@ -488,9 +315,8 @@ mod tests {
 
     /// Contract 8 of the design.
     #[test]
-    fn what_is_not_yet_or_no_more_a_connection_is_small() {
-        for octets in [Arena::<HalfOpen>::SLOT, Arena::<Waiting>::SLOT] {
-            assert!(octets <= 64, "{octets}");
-        }
+    fn what_is_no_more_a_connection_is_small() {
+        let octets = Arena::<Waiting>::SLOT;
+        assert!(octets <= 64, "{octets}");
     }
 }

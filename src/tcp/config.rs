@@ -2,6 +2,7 @@
 
 use super::ecn::EcnMode;
 use super::options::SocketOptions;
+use super::syn_cookie::SynCookies;
 use crate::time::Duration;
 
 /// Settings of one core's TCP, valid by construction of [`crate::config`].
@@ -34,8 +35,13 @@ pub struct Config {
     /// delivered once more, to another connection, if the network doubles the SYN: harmless for
     /// services to which the same request may come twice.
     pub fast_open_queue: usize,
-    /// Challenge ACKs (RFC 5961 section 7) per core and second.
+    /// When SYNs are answered with SYN cookies (RFC 4987 section 3.6).
+    pub syn_cookies: SynCookies,
+    /// Challenge ACKs (RFC 5961 section 7) per core and average second; single seconds differ by up
+    /// to a half.
     pub challenge_acks_per_second: u32,
+    /// Resets for segments of no connection, per core and second.
+    pub resets_per_second: u32,
     /// Explicit congestion notification (RFC 3168).
     pub ecn: EcnMode,
     /// Whether silence makes segments smaller, and what the path carries is then found by probing
@@ -63,7 +69,9 @@ impl Default for Config {
             syn_ack_retransmissions: 5,
             syn_queue: 4096,
             fast_open_queue: 0,
+            syn_cookies: SynCookies::Auto,
             challenge_acks_per_second: 1_000,
+            resets_per_second: 1_000,
             ecn: EcnMode::Passive,
             mtu_probing: true,
             sack: true,

@@ -13,6 +13,7 @@ use super::receive_queue::ReceiveMemory;
 use super::receive_window::TuningArena;
 use super::send_queue::SendSegment;
 use super::statistics::LedgerArena;
+use super::syn_cookie::CookieKeys;
 use crate::time::{Duration, Instant};
 
 /// One core's shared part of TCP. Connections refer to what is theirs in it by index.
@@ -32,7 +33,9 @@ pub struct Core {
     pub(super) tuning: TuningArena,
     pub(super) ledgers: LedgerArena,
     pub(super) options: OptionSets,
-    challenges: TokenBucket,
+    pub(super) syn_cookies: CookieKeys,
+    challenges: ChallengeLimit,
+    resets: TokenBucket,
 }
 
 impl Core {
@@ -50,7 +53,9 @@ impl Core {
             tuning: TuningArena::new(),
             ledgers: LedgerArena::new(),
             options: OptionSets::new(config.options.clone()),
-            challenges: TokenBucket::new(config.challenge_acks_per_second),
+            syn_cookies: CookieKeys::default(),
+            challenges: ChallengeLimit::default(),
+            resets: TokenBucket::new(config.resets_per_second),
             config,
         }
     }
@@ -73,11 +78,24 @@ impl Core {
     /// Whether one more answer to a segment that may be forged is within RFC 5961 section 7's
     /// limit.
     pub(super) fn may_challenge(&mut self, now: Instant) -> bool {
-        let granted = self.challenges.take(now);
+        let limit = self.config.challenge_acks_per_second;
+        let granted = self.challenges.take(now, limit, &self.isn);
         if granted {
             self.counters.challenge_acks += 1;
         } else {
             self.counters.challenge_acks_suppressed += 1;
+        }
+        granted
+    }
+
+    /// Whether one more reset may be sent to somebody who has no connection. Counts it.
+    pub fn may_reset(&mut self, now: Instant) -> bool {
+        let granted = self.resets.take(now);
+        if granted {
+            self.counters.out_rsts += 1;
+            self.counters.out_segs += 1;
+        } else {
+            self.counters.resets_suppressed += 1;
         }
         granted
     }
@@ -130,8 +148,16 @@ counters! {
     retrans_segs,
     /// Resets sent.
     out_rsts,
+    /// Resets not sent to segments of no connection because of their limit.
+    resets_suppressed,
     /// SYNs dropped because the SYN queue was full.
     listen_overflows,
+    /// SYN-ACKs that were SYN cookies (RFC 4987 section 3.6).
+    syn_cookies_sent,
+    /// SYN cookies that came back and were right.
+    syn_cookies_recv,
+    /// Acknowledgments that came while cookies were out and were none.
+    syn_cookies_failed,
     /// SYN-ACKs sent again.
     syn_ack_retransmits,
     /// Retransmission timers expired.
@@ -249,6 +275,32 @@ counters! {
     orphans_given_up,
 }
 
+/// RFC 5961 section 7's limit. It differs from second to second by up to a half, so that nobody can
+/// tell from how many of the answers are left to him whether others have got some (CVE-2016-5696).
+#[derive(Debug, Default)]
+struct ChallengeLimit {
+    /// The second that `left` is of.
+    second: Option<u64>,
+    left: u32,
+}
+
+impl ChallengeLimit {
+    /// `limit` is that of the average second.
+    fn take(&mut self, now: Instant, limit: u32, isn: &IsnGenerator) -> bool {
+        let second = now.as_millis() / 1_000;
+        if self.second != Some(second) {
+            self.second = Some(second);
+            let half = limit / 2;
+            let more = isn.chance(now) % (u64::from(half) * 2 + 1);
+            // At most one and a half times the limit.
+            self.left = (limit - half).saturating_add(more as u32);
+        }
+        let granted = self.left > 0;
+        self.left -= u32::from(granted);
+        granted
+    }
+}
+
 /// A limit of events per second.
 #[derive(Debug)]
 struct TokenBucket {
@@ -293,5 +345,42 @@ mod tests {
         assert_eq!((0..100).filter(|_| bucket.take(start)).count(), 10);
         let later = start + Duration::from_millis(300);
         assert_eq!((0..100).filter(|_| bucket.take(later)).count(), 3);
+    }
+
+    /// CVE-2016-5696: how many there are in a second cannot be known before.
+    #[test]
+    fn the_limit_of_challenges_differs_from_second_to_second() {
+        let seconds = |secret, offset: u64| -> Vec<usize> {
+            let isn = IsnGenerator::new([secret; 32]);
+            let mut limit = ChallengeLimit::default();
+            (1..=500u64)
+                .map(|second| {
+                    let now = Instant::from_nanos(second * 1_000_000_000 + offset);
+                    (0..2_000).filter(|_| limit.take(now, 100, &isn)).count()
+                })
+                .collect()
+        };
+        let granted = seconds(7, 0);
+        assert!(granted.iter().all(|count| (50..=150).contains(count)));
+        let mut distinct = granted.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 60, "{distinct:?}");
+        let sum: usize = granted.iter().sum();
+        assert!((47_000..53_000).contains(&sum), "{sum}");
+        // Nor does another core, which reads its clock at another time, tell.
+        assert_ne!(seconds(7, 1), granted);
+        assert_ne!(seconds(8, 0), granted);
+    }
+
+    /// As with Linux's limit of 1 or 0: nothing is left to vary, and nothing overflows.
+    #[test]
+    fn the_least_and_the_largest_limit_are_kept() {
+        let isn = IsnGenerator::new([7; 32]);
+        let now = Instant::from_millis(7_000);
+        let mut one = ChallengeLimit::default();
+        assert_eq!((0..9).filter(|_| one.take(now, 1, &isn)).count(), 1);
+        let mut most = ChallengeLimit::default();
+        assert!(most.take(now, u32::MAX, &isn) && most.left >= u32::MAX / 2);
     }
 }

@@ -1,4 +1,5 @@
-//! Initial sequence numbers and timestamp offsets (RFC 6528, RFC 7323 section 5.4).
+//! Initial sequence numbers and timestamp offsets (RFC 6528, RFC 7323 section 5.4), and what else
+//! only we can know.
 
 use std::hash::Hasher;
 
@@ -19,6 +20,8 @@ pub struct IsnGenerator {
     isn: SipHasher24,
     timestamp: SipHasher24,
     fast_open: SipHasher24,
+    syn_cookie: SipHasher24,
+    chance: SipHasher24,
 }
 
 impl IsnGenerator {
@@ -30,16 +33,40 @@ impl IsnGenerator {
             SipHasher24::new_with_key(&key)
         };
         let (isn, timestamp) = (half(0..16), half(16..32));
-        // A third key out of the two, by a message that no flow key is.
-        let derived = |mut hasher: SipHasher24| {
-            hasher.write(b"fast open");
-            hasher.finish()
+        // More keys out of the two, by messages that no flow key is.
+        let derived = |purpose: &[u8]| {
+            let half = |mut hasher: SipHasher24| {
+                hasher.write(purpose);
+                hasher.finish()
+            };
+            SipHasher24::new_with_keys(half(isn), half(timestamp))
         };
         Self {
             isn,
             timestamp,
-            fast_open: SipHasher24::new_with_keys(derived(isn), derived(timestamp)),
+            fast_open: derived(b"fast open"),
+            syn_cookie: derived(b"syn cookie"),
+            chance: derived(b"chance"),
         }
+    }
+
+    /// The key of the SYN cookies of one time, the same on every core.
+    pub(super) fn syn_cookie_key(&self, epoch: u64) -> SipHasher24 {
+        let half = |number: u8| {
+            let mut hasher = self.syn_cookie;
+            hasher.write_u8(number);
+            hasher.write_u64(epoch);
+            hasher.finish()
+        };
+        SipHasher24::new_with_keys(half(0), half(1))
+    }
+
+    /// A number that nobody else can know, of an instant: another one on each core, unless they
+    /// read the clock in the same nanosecond.
+    pub(super) fn chance(&self, now: Instant) -> u64 {
+        let mut hasher = self.chance;
+        hasher.write_u64(now.as_nanos());
+        hasher.finish()
     }
 
     /// What only we can know of two addresses and a number.

@@ -3,7 +3,11 @@
 //! A SYN costs one [`SynEntry`] and no memory else. The entry sends the SYN-ACK and its
 //! retransmissions; any other segment builds a [`Tcb`] in SYN-RECEIVED from it, which does the
 //! rest. If it is still there afterwards, it folds back into the entry.
+//!
+//! While there are too many of them, entries are not kept: their SYN-ACK is a cookie
+//! ([`syn_cookie`](super::syn_cookie)), whose acknowledgment makes the entry again.
 
+use super::config::Config;
 use super::context::{Context, Core};
 use super::ecn::{self, Ecn};
 use super::fast_open::{Cookie, FastOpenQueue};
@@ -12,7 +16,9 @@ use super::options::{Marking, OptionsId};
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
 use super::state::{Event, State};
+use super::syn_cookie::{Offer, Pressure, SynCookies};
 use super::tcb::{Opening, Tcb};
+use super::timers::Timer;
 use crate::time::{Duration, Instant};
 use crate::wire::FlowKey;
 use crate::wire::tcp::{FastOpen, Flags, Header, Options, Segment, Timestamps};
@@ -20,9 +26,10 @@ use crate::wire::tcp::{FastOpen, Flags, Header, Options, Segment, Timestamps};
 /// A local port that takes connections (LISTEN of RFC 9293 section 3.3.2).
 #[derive(Clone, Debug, Default)]
 pub struct Listener {
-    half_open: usize,
+    pub(super) half_open: usize,
     fast_opens: FastOpenQueue,
-    options: OptionsId,
+    pub(super) pressure: Pressure,
+    pub(super) options: OptionsId,
 }
 
 /// A half-open connection: what SYN-RECEIVED has to remember, in at most 64 bytes with what the
@@ -40,22 +47,24 @@ pub struct SynEntry {
     window: u16,
     path_mss: u16,
     options: OptionsId,
+    flags: u16,
     window_scale: u8,
-    flags: u8,
     retransmissions: u8,
 }
 
-const HAS_MSS: u8 = 1;
-const HAS_SCALE: u8 = 2;
-const HAS_SACK: u8 = 4;
-const HAS_TIMESTAMPS: u8 = 8;
+pub(super) const HAS_MSS: u16 = 1;
+pub(super) const HAS_SCALE: u16 = 2;
+pub(super) const HAS_SACK: u16 = 4;
+pub(super) const HAS_TIMESTAMPS: u16 = 8;
 /// Text on the SYN is to be taken: it had a right Fast Open cookie.
-const TAKES_TEXT: u8 = 16;
+const TAKES_TEXT: u16 = 16;
 /// The SYN-ACK gives a Fast Open cookie.
-const GIVES_COOKIE: u8 = 32;
+const GIVES_COOKIE: u16 = 32;
 /// The SYN-ACK was sent again, so that its acknowledgment tells no round trip (Karn).
-const SENT_AGAIN: u8 = 64;
-const HAS_ECN: u8 = 128;
+const SENT_AGAIN: u16 = 64;
+pub(super) const HAS_ECN: u16 = 128;
+/// The ISS is a SYN cookie.
+pub(super) const IS_COOKIE: u16 = 256;
 
 /// What a segment makes of a half-open connection.
 #[derive(Debug)]
@@ -77,13 +86,15 @@ impl Listener {
         Self {
             half_open: 0,
             fast_opens: FastOpenQueue::default(),
+            pressure: Pressure::default(),
             options,
         }
     }
 
     /// The first segment of a peer (RFC 9293 section 3.10.7.2): a new half-open connection, or
     /// `None` when the queue is full. The segment [opens](SynEntry::opens); `beyond` is what a
-    /// TIME-WAIT asks for.
+    /// TIME-WAIT asks for. An entry that [is a cookie](SynEntry::is_cookie) is to be forgotten once
+    /// its SYN-ACK is sent.
     pub fn handle_syn(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,64 +103,80 @@ impl Listener {
         path_mss: u16,
         beyond: Option<Seq>,
     ) -> Option<SynEntry> {
-        let header = &segment.header;
-        let fast_open = self.judge_fast_open(cx, key, segment);
-        if fast_open & TAKES_TEXT == 0 && self.half_open >= cx.core.config.syn_queue {
+        // One that reopens a TIME-WAIT is from a peer that has been here, needs no more room than
+        // that did, and an ISS that a cookie cannot have: it gets an entry, as Linux has it.
+        let has_room = !self.is_full(cx.core);
+        let cookie = beyond.is_none() && self.wants_cookie(cx);
+        let fast_open = self.judge_fast_open(cx, key, segment, !cookie);
+        let path_mss = cx.core.options[self.options].clamp_mss(path_mss);
+        if fast_open & TAKES_TEXT == 0 && cookie {
+            return Some(self.make_cookie(cx, key, &segment.header, path_mss));
+        }
+        if fast_open & TAKES_TEXT == 0 && !has_room {
             cx.core.counters.listen_overflows += 1;
             return None;
         }
         let iss = cx.core.isn.isn_beyond(key, cx.now, beyond);
-        let path_mss = cx.core.options[self.options].clamp_mss(path_mss);
-        let options = &header.options;
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         cx.core.counters.passive_opens += 1;
         self.half_open += usize::from(fast_open & TAKES_TEXT == 0);
-        Some(SynEntry {
-            deadline: cx.now + INITIAL_RTO,
+        let flags = offered(&cx.core.config, &segment.header) | fast_open;
+        Some(self.entry(cx.now, &segment.header, iss, path_mss, flags))
+    }
+
+    /// What there is to remember of the peer's SYN.
+    pub(super) fn entry(
+        &self,
+        now: Instant,
+        syn: &Header,
+        iss: Seq,
+        path_mss: u16,
+        flags: u16,
+    ) -> SynEntry {
+        let options = &syn.options;
+        SynEntry {
+            deadline: now + INITIAL_RTO,
             // Long ago, as in a new connection.
-            challenged_at: millis(cx.now).wrapping_sub(1 << 31),
-            irs: Seq(header.seq),
+            challenged_at: millis(now).wrapping_sub(1 << 31),
+            irs: Seq(syn.seq),
             iss,
             tsval: options.timestamps.map_or(0, |timestamps| timestamps.tsval),
             mss: options.mss.unwrap_or(0),
-            window: header.window,
+            window: syn.window,
             path_mss,
             options: self.options,
+            flags,
             window_scale: options.window_scale.unwrap_or(0),
-            flags: flag(options.mss.is_some(), HAS_MSS)
-                | flag(
-                    options.window_scale.is_some() && cx.core.config.window_scale,
-                    HAS_SCALE,
-                )
-                | flag(options.sack_permitted && cx.core.config.sack, HAS_SACK)
-                | flag(
-                    options.timestamps.is_some() && cx.core.config.timestamps,
-                    HAS_TIMESTAMPS,
-                )
-                | flag(ecn::accepts(&cx.core.config, header), HAS_ECN)
-                | fast_open,
             retransmissions: 0,
-        })
+        }
     }
 
-    /// RFC 7413 section 4.2.2, the server's steps 1 to 4.
+    fn wants_cookie(&mut self, cx: &Context<'_>) -> bool {
+        let config = &cx.core.config;
+        let (mode, limit) = (config.syn_cookies, config.syn_queue);
+        self.pressure
+            .wants_cookie(cx.now, mode, self.half_open, limit)
+    }
+
+    /// RFC 7413 section 4.2.2, the server's steps 1 to 4; `gives` says whether the SYN-ACK may have
+    /// a cookie.
     fn judge_fast_open(
         &mut self,
         cx: &mut Context<'_>,
         key: &FlowKey,
         segment: &Segment<'_>,
-    ) -> u8 {
+        gives: bool,
+    ) -> u16 {
         let limit = cx.core.config.fast_open_queue;
         let Some(option) = segment.header.options.fast_open.filter(|_| limit > 0) else {
             return 0;
         };
         let judgement = cx.core.isn.judge_cookie(key, cx.now, &option);
         let cookie = match judgement {
-            Cookie::Right => 0,
-            Cookie::Old | Cookie::Wrong => {
+            Cookie::Old | Cookie::Wrong if gives => {
                 cx.core.counters.fast_open_cookies += 1;
                 GIVES_COOKIE
             }
+            _ => 0,
         };
         if judgement == Cookie::Wrong {
             cx.core.counters.fast_open_rejected += u64::from(!option.is_request());
@@ -178,13 +205,31 @@ impl Listener {
 
     /// Whether a SYN would be refused for want of room, unless it brings a Fast Open cookie.
     pub fn is_full(&self, core: &Core) -> bool {
-        self.half_open >= core.config.syn_queue
+        let config = &core.config;
+        config.syn_cookies == SynCookies::Off && self.half_open >= config.syn_queue
     }
 
     /// Half-open connections.
     pub fn half_open(&self) -> usize {
         self.half_open
     }
+}
+
+/// What a SYN offers of what we go along with.
+pub(super) fn offered(config: &Config, syn: &Header) -> u16 {
+    let options = &syn.options;
+    let flag = |set: bool, flag: u16| if set { flag } else { 0 };
+    flag(options.mss.is_some(), HAS_MSS)
+        | flag(
+            options.window_scale.is_some() && config.window_scale,
+            HAS_SCALE,
+        )
+        | flag(options.sack_permitted && config.sack, HAS_SACK)
+        | flag(
+            options.timestamps.is_some() && config.timestamps,
+            HAS_TIMESTAMPS,
+        )
+        | flag(ecn::accepts(config, syn), HAS_ECN)
 }
 
 impl SynEntry {
@@ -237,7 +282,12 @@ impl SynEntry {
     pub fn syn_ack(&self, cx: &mut Context<'_>, key: &FlowKey) -> Header {
         cx.core.counters.out_segs += 1;
         let options = &cx.core.options[self.options];
-        let tsval = (cx.now.as_millis() as u32).wrapping_add(cx.core.isn.timestamp_offset(key));
+        let clock = cx.now.as_millis() as u32;
+        let clock = match self.is_cookie() {
+            true => self.offer().into_clock(clock),
+            false => clock,
+        };
+        let tsval = clock.wrapping_add(cx.core.isn.timestamp_offset(key));
         Header {
             seq: self.iss.0,
             ack: (self.irs + 1).0,
@@ -260,6 +310,30 @@ impl SynEntry {
                 ..Options::default()
             },
         }
+    }
+
+    /// What the timestamp of a cookie says.
+    fn offer(&self) -> Offer {
+        Offer {
+            window_scale: self.has(HAS_SCALE).then_some(self.window_scale),
+            sack: self.has(HAS_SACK),
+            ecn: self.has(HAS_ECN),
+        }
+    }
+
+    /// Whether it is not to be kept: its SYN-ACK is a SYN cookie.
+    pub fn is_cookie(&self) -> bool {
+        self.has(IS_COOKIE)
+    }
+
+    /// The connection in SYN-RECEIVED that takes the acknowledgment of a
+    /// [cookie](Listener::handle_cookie).
+    pub fn open(&self, cx: &mut Context<'_>, key: &FlowKey) -> Tcb {
+        let mut tcb = self.to_tcb(cx, key);
+        // Should it stay there, against all expectation, it will not do so for ever.
+        tcb.timers
+            .set(Timer::Retransmission, cx.now + tcb.rtt.rto());
+        tcb
     }
 
     /// What the IP header of its SYN-ACK says.
@@ -306,7 +380,7 @@ impl SynEntry {
         self.retransmissions
     }
 
-    fn has(&self, flag: u8) -> bool {
+    fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
@@ -345,7 +419,10 @@ impl SynEntry {
         for _ in 0..self.retransmissions {
             tcb.rtt.on_timeout();
         }
-        if self.has(SENT_AGAIN) || self.retransmissions > 0 {
+        if self.is_cookie() {
+            // Nobody knows when; and its timestamp is up to 63 ms older than it was.
+            tcb.sent_at = Instant::ZERO;
+        } else if self.has(SENT_AGAIN) || self.retransmissions > 0 {
             tcb.sent_at = Instant::FAR_FUTURE;
         } else {
             tcb.sent_at = Instant::from_nanos(

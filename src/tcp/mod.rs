@@ -14,6 +14,7 @@
 //! | `receive_window`, `delayed_ack`, `liveness` | the window that we advertise; when we acknowledge; how long we wait |
 //! | `listen`, `connect`, `isn`, `reply` | passive and active opens, initial sequence numbers, stateless answers |
 //! | `fast_open` | RFC 7413: text on the SYN |
+//! | `syn_cookie` | RFC 4987: half-open connections that nothing is kept of |
 //! | `send_queue`, `segment_list`, `scoreboard` | what is not acknowledged, in which order, and what of it the peer has |
 //! | `receive_queue`, `sack` | what is not consumed, and what we say that we have of it |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 8985 and all around it, RFC 5681 |
@@ -63,6 +64,7 @@ pub mod state;
 mod statistics;
 mod steps;
 mod syn;
+mod syn_cookie;
 mod tcb;
 mod text;
 mod time_wait;
@@ -88,5 +90,6 @@ pub use self::receive_queue::Readable;
 pub use self::reply::reset_for;
 pub use self::seq::Seq;
 pub use self::state::State;
+pub use self::syn_cookie::SynCookies;
 pub use self::tcb::{CloseReason, Tcb};
 pub use self::time_wait::{TimeWait, TimeWaitVerdict};

@@ -27,9 +27,9 @@ use crate::time::Instant;
 use crate::wire::tcp::Options;
 
 /// RFC 9293 section 3.7.1: what to assume of a peer that sends no MSS option, over IPv4.
-const DEFAULT_MSS_IPV4: u16 = 536;
+pub(super) const DEFAULT_MSS_IPV4: u16 = 536;
 /// The same over IPv6.
-const DEFAULT_MSS_IPV6: u16 = 1220;
+pub(super) const DEFAULT_MSS_IPV6: u16 = 1220;
 /// A peer that announces less would cost us a header per few octets; Linux's least is the same.
 const MIN_MSS: u16 = 48;
 /// Twelve octets of timestamps in every segment, padding included.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
 use crossbeam::queue::ArrayQueue;
 
 use super::Wake;
-use crate::stack::{AddressSet, Connection, Counters, Opening, Stray};
+use crate::stack::{AddressSet, Connection, Counters, Opening, Stray, SynFlood};
 
 /// Orders that may wait.
 const ORDERS: usize = 16;
@@ -18,6 +18,10 @@ const STRAYS: usize = 256;
 
 /// Active opens that may wait.
 const OPENINGS: usize = 256;
+
+/// SYN floods that may wait to be told: a beginning and an end for many more ports and addresses
+/// than are served, each at most once a minute.
+const FLOODS: usize = 1_024;
 
 /// What a worker may be told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,11 +102,12 @@ pub struct Mailbox {
     strays: ArrayQueue<Stray>,
     openings: ArrayQueue<Opening>,
     answers: ArrayQueue<(u64, Answer)>,
+    floods: ArrayQueue<SynFlood>,
     wake: Wake,
     asleep: AtomicBool,
     phase: AtomicU8,
     live: AtomicUsize,
-    /// Rung when the phase changes.
+    /// Rung when the phase changes, or a flood is reported.
     phase_changed: Arc<Wake>,
     /// Rung when there is an answer.
     answered: Arc<Wake>,
@@ -120,6 +125,7 @@ impl Mailbox {
             strays: ArrayQueue::new(STRAYS),
             openings: ArrayQueue::new(OPENINGS),
             answers: ArrayQueue::new(ANSWERS),
+            floods: ArrayQueue::new(FLOODS),
             wake: Wake::new()?,
             asleep: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Starting as u8),
@@ -164,6 +170,11 @@ impl Mailbox {
         self.live.load(Ordering::Acquire)
     }
 
+    /// The next SYN flood that has begun or ended.
+    pub fn take_flood(&self) -> Option<SynFlood> {
+        self.floods.pop()
+    }
+
     /// Wakes the worker up, if it sleeps.
     pub(super) fn notify(&self) {
         // Pairs with the fence in `fall_asleep`: either we see that it sleeps, or it sees what we
@@ -203,6 +214,12 @@ impl Mailbox {
     pub(super) fn answer(&self, id: u64, answer: Answer) {
         self.answers.force_push((id, answer));
         self.answered.ring();
+    }
+
+    pub(super) fn report(&self, flood: SynFlood) {
+        // One that is lost is a line of the log.
+        let _ = self.floods.push(flood);
+        self.phase_changed.ring();
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {

@@ -85,7 +85,7 @@ pub(crate) fn segment(
     tcp
 }
 
-fn mac(namespace: &crate::support::Namespace, interface: &str) -> [u8; 6] {
+pub(super) fn mac(namespace: &crate::support::Namespace, interface: &str) -> [u8; 6] {
     let links: serde_json::Value =
         serde_json::from_str(&namespace.ip(&["-json", "link", "show", interface])).expect("JSON");
     let text = links[0]["address"].as_str().expect("an address").to_owned();
@@ -95,26 +95,26 @@ fn mac(namespace: &crate::support::Namespace, interface: &str) -> [u8; 6] {
     std::array::from_fn(|_| parts.next().expect("six octets"))
 }
 
-fn octets_v4(text: &str) -> [u8; 4] {
+pub(super) fn octets_v4(text: &str) -> [u8; 4] {
     text.parse::<std::net::Ipv4Addr>()
         .expect("a literal")
         .octets()
 }
 
-fn octets_v6(text: &str) -> [u8; 16] {
+pub(super) fn octets_v6(text: &str) -> [u8; 16] {
     text.parse::<std::net::Ipv6Addr>()
         .expect("a literal")
         .octets()
 }
 
-fn sum(bytes: &[u8]) -> u64 {
+pub(super) fn sum(bytes: &[u8]) -> u64 {
     bytes
         .chunks(2)
         .map(|pair| u64::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])))
         .sum()
 }
 
-fn fold(mut sum: u64) -> u16 {
+pub(super) fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -20,3 +20,4 @@ mod relay;
 mod relayed;
 mod ss;
 mod streams;
+mod syn_flood;

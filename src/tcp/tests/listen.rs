@@ -76,7 +76,12 @@ fn another_syn_is_answered_within_the_limit_of_challenges() {
             matches!(half.handle(&syn), SynVerdict::SynAckAgain)
         })
         .count();
-    assert_eq!(answered, 5);
+    // A single second has up to a half more or less (CVE-2016-5696).
+    assert!((3..=7).contains(&answered), "{answered}");
+    assert_eq!(
+        half.core.counters.challenge_acks_suppressed,
+        20 - answered as u64
+    );
 }
 
 #[test]
@@ -127,6 +132,7 @@ fn the_queue_has_a_limit_and_forgets() {
     let setup = Setup {
         config: Config {
             syn_queue: 2,
+            syn_cookies: SynCookies::Off,
             ..Config::default()
         },
         ..Setup::default()

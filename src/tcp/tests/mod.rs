@@ -49,6 +49,7 @@ mod slow_start;
 mod socket_options;
 mod states;
 mod steps;
+mod syn_cookies;
 mod text;
 mod time_wait;
 mod time_wait_reuse;

@@ -4,7 +4,8 @@ use super::super::buffers::TestBuffers;
 use super::super::{
     BufferLimit, Buffers as _, Chance, CloseReason, Config, Context, Core, Duration, EcnMode,
     Events, FlowKey, Header, Instant, IsnGenerator, Keepalive, Listener, OptionsId, Segment,
-    SocketOptions, State, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets, reset_for,
+    SocketOptions, State, SynCookies, SynEntry, SynVerdict, Tcb, TimeWait, TimeWaitVerdict, octets,
+    reset_for,
 };
 use crate::tcp::congestion::Algorithm;
 use crate::tcp::timers::Timer;
@@ -32,6 +33,8 @@ impl Side {
             syn_ack_retransmissions: 30,
             orphan_timeout: Duration::from_secs(10_000),
             syn_queue: 1 + chance.below(4) as usize,
+            // In bad weather a peer may wait for ever: see `in_fair_weather_cookies_do_as_well`.
+            syn_cookies: SynCookies::Off,
             ..Config::default()
         };
         let mut secret = [0; 32];
@@ -176,7 +179,7 @@ impl End {
         let key = self.key;
         match &mut self.stage {
             Stage::Closed => reset_for(segment),
-            Stage::Listening => self.handle_listening(side, now, segment, chance),
+            Stage::Listening => self.handle_listening(side, now, (segment, ecn), chance),
             Stage::HalfOpen(entry) => {
                 match entry.handle_segment(&mut side.context(now), &key, segment) {
                     SynVerdict::Stays => None,
@@ -209,11 +212,21 @@ impl End {
         &mut self,
         side: &mut Side,
         now: Instant,
-        segment: &Segment<'_>,
+        (segment, ecn): (&Segment<'_>, u8),
         chance: &mut Chance,
     ) -> Option<Header> {
         if !SynEntry::opens(&segment.header) {
-            return reset_for(segment);
+            let (listener, header) = (&mut side.listener, &segment.header);
+            let mut cx = Context {
+                now,
+                buffers: &mut side.buffers,
+                core: &mut side.core,
+            };
+            let Some(entry) = listener.handle_cookie(&mut cx, &self.key, header, 1_460) else {
+                return reset_for(segment);
+            };
+            self.stage = Stage::Open(Box::new(entry.open(&mut cx, &self.key)));
+            return self.handle_open(side, now, (segment, ecn), chance);
         }
         let mut cx = Context {
             now,
@@ -233,7 +246,9 @@ impl End {
             return None;
         }
         let answer = entry.syn_ack(&mut cx, &self.key);
-        self.stage = Stage::HalfOpen(entry);
+        if !entry.is_cookie() {
+            self.stage = Stage::HalfOpen(entry);
+        }
         Some(answer)
     }
 

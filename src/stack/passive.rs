@@ -1,0 +1,268 @@
+//! Passive opens: a SYN becomes a half-open connection, and that a connection; or a SYN becomes a
+//! cookie, and its acknowledgment a connection.
+
+use super::conversation::{Conversation, Flow};
+use super::counters::DropReason;
+use super::demux::{Handle, Inbound};
+use super::{ClientPorts, ServiceId, Stack};
+use crate::flow_table::FlowId;
+use crate::ring::PacketIo;
+use crate::tcp::{Context, Events, Seq, State, SynEntry, SynVerdict, Tcb};
+use crate::time::Instant;
+use crate::wire::{FlowKey, Link};
+
+/// A half-open connection and the way back to it. At most 64 bytes.
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    pub(super) entry: SynEntry,
+    pub(super) link: Link,
+    pub(super) queue: u8,
+    service: ServiceId,
+}
+
+/// A listener has begun or stopped to answer SYNs with cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynFlood {
+    /// Its port.
+    pub port: u16,
+    /// Whether it has begun.
+    pub is_on: bool,
+}
+
+impl<P: PacketIo> Stack<P> {
+    pub(super) fn handle_for_half_open(
+        &mut self,
+        now: Instant,
+        inbound: &Inbound<'_>,
+        id: FlowId,
+        index: u32,
+    ) {
+        let Some(half_open) = self.half_open.get_mut(index) else {
+            return;
+        };
+        let (link, queue) = (half_open.link, half_open.queue);
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        match half_open
+            .entry
+            .handle_segment(&mut cx, &inbound.key, &inbound.segment)
+        {
+            SynVerdict::Stays => {}
+            SynVerdict::SynAckAgain => {
+                let header = half_open.entry.syn_ack(&mut cx, &inbound.key);
+                let marking = half_open.entry.marking(&self.core);
+                self.reply(queue, &link, &inbound.key, &header, marking);
+            }
+            SynVerdict::Gone => self.forget_half_open(id, &inbound.key, index),
+            SynVerdict::Opens(tcb) => self.promote(now, inbound, id, index, tcb),
+        }
+    }
+
+    /// Gives the segment to the connection that a half-open one has become; if that is still in
+    /// SYN-RECEIVED afterwards, it folds back.
+    fn promote(&mut self, now: Instant, inbound: &Inbound<'_>, id: FlowId, at: u32, tcb: Tcb) {
+        let Some(half_open) = self.half_open.get(at) else {
+            return;
+        };
+        let (link, queue, service) = (half_open.link, half_open.queue, half_open.service);
+        let mut flow = Flow::new(tcb, link, queue, service.0);
+        let mut conversation = Conversation {
+            flow: &mut flow,
+            key: &inbound.key,
+            service: &mut *self.services[usize::from(service.0)],
+            buffers: &mut self.ports[usize::from(queue)],
+            core: &mut self.core,
+            now,
+        };
+        let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
+        if flow.tcb.state() != State::SynReceived {
+            self.forget_listener_entry(&inbound.key, at);
+            let index = self.flows.insert(flow);
+            if let Some(handle) = self.table.get_mut(id) {
+                *handle = Handle::Flow(index);
+            }
+            self.mark_dirty(id);
+            return;
+        }
+        let port = &mut self.ports[usize::from(queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        let answer = flow.tcb.poll_transmit(&mut cx);
+        let marking = flow.tcb.options(cx.core).marking();
+        flow.tcb.release(&mut cx);
+        if let Some(half_open) = self.half_open.get_mut(at) {
+            half_open.entry.fold_back(&flow.tcb);
+        }
+        if let Some(answer) = answer {
+            self.reply(queue, &link, &inbound.key, &answer.header, marking);
+        }
+        if events.contains(Events::RESET_SENDER) {
+            self.reset_sender(now, inbound);
+        }
+    }
+
+    /// A SYN for no connection of this worker's. To a listener, it is never a stray: where a SYN
+    /// arrives, its connection lives.
+    pub(super) fn handle_syn(&mut self, now: Instant, inbound: &Inbound<'_>, beyond: Option<Seq>) {
+        let key = &inbound.key;
+        if self.draining {
+            self.drops.count(DropReason::Draining);
+            return self.reset_sender(now, inbound);
+        }
+        if self.answers_elsewhere(key) {
+            return self.handle_unknown(now, inbound);
+        }
+        let path_mss = self.path_mss(usize::from(inbound.queue), key);
+        let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
+            self.drops.count(DropReason::NoConnection);
+            return self.reset_sender(now, inbound);
+        };
+        let port = &mut self.ports[usize::from(inbound.queue)];
+        let mut cx = Context {
+            now,
+            buffers: port,
+            core: &mut self.core,
+        };
+        let Some(entry) = listener.handle_syn(&mut cx, key, &inbound.segment, path_mss, beyond)
+        else {
+            return;
+        };
+        if entry.takes_text() {
+            let tcb = entry.fast_open(&mut cx, key);
+            let service = *service;
+            return self.fast_open(now, inbound, tcb, service);
+        }
+        let header = entry.syn_ack(&mut cx, key);
+        let (deadline, marking) = (entry.deadline, entry.marking(&self.core));
+        if entry.is_cookie() {
+            self.flooded = true;
+            return self.reply(inbound.queue, &inbound.link, key, &header, marking);
+        }
+        let half_open = HalfOpen {
+            entry,
+            link: inbound.link,
+            queue: inbound.queue,
+            service: *service,
+        };
+        // Only now: a SYN that the listener refuses must not cost a TIME-WAIT.
+        if self.table.len() == self.table.capacity() && !self.evict_waiting() {
+            self.forget_by_listener(key);
+            return self.drops.count(DropReason::FlowTableFull);
+        }
+        let index = self.half_open.insert(half_open);
+        if let Ok(id) = self.table.insert(*key, Handle::HalfOpen(index)) {
+            self.wheel.schedule(id.index, deadline);
+        }
+        self.reply(inbound.queue, &inbound.link, key, &header, marking);
+    }
+
+    /// The SYN has text and a right cookie: its connection exists at once.
+    fn fast_open(&mut self, now: Instant, inbound: &Inbound<'_>, tcb: Tcb, service: ServiceId) {
+        let key = &inbound.key;
+        let mut flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
+        flow.fast_open = true;
+        let Some((id, index)) = self.admit(now, key, flow) else {
+            return self.fast_open_ended(now, key, false);
+        };
+        if let Some(mut conversation) = self.conversation(now, key, index) {
+            conversation.handle_text_on_syn(inbound.segment.payload);
+        }
+        self.mark_dirty(id);
+    }
+
+    /// A segment that no connection knows may acknowledge a SYN cookie. Returns whether it did.
+    ///
+    /// Only where it has come in: of a stray's connection another worker may know.
+    pub(super) fn handle_cookie(&mut self, now: Instant, inbound: &Inbound<'_>) -> bool {
+        let key = &inbound.key;
+        if inbound.hops > 0 || self.draining {
+            return false;
+        }
+        let path_mss = self.path_mss(usize::from(inbound.queue), key);
+        let Some((service, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) else {
+            return false;
+        };
+        let mut cx = Context {
+            now,
+            buffers: &mut self.ports[usize::from(inbound.queue)],
+            core: &mut self.core,
+        };
+        let Some(entry) = listener.handle_cookie(&mut cx, key, &inbound.segment.header, path_mss)
+        else {
+            return false;
+        };
+        let tcb = entry.open(&mut cx, key);
+        let flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
+        // Where there is no room, there is no answer: the peer sends again what it sends next.
+        if let Some((id, index)) = self.admit(now, key, flow) {
+            self.handle_for_flow(now, inbound, id, index);
+        }
+        true
+    }
+
+    /// A connection that exists at once, if there is room for it.
+    fn admit(&mut self, now: Instant, key: &FlowKey, flow: Flow) -> Option<(FlowId, u32)> {
+        let has_room = self.table.len() < self.table.capacity() || self.evict_waiting();
+        let index = self.flows.insert(flow);
+        let id = has_room
+            .then(|| self.table.insert(*key, Handle::Flow(index)).ok())
+            .flatten();
+        if id.is_none() {
+            if let Some(mut conversation) = self.conversation(now, key, index) {
+                conversation.release();
+            }
+            self.flows.remove(index);
+            self.drops.count(DropReason::FlowTableFull);
+        }
+        Some((id?, index))
+    }
+
+    /// Ports whose listeners have begun or stopped to send SYN cookies since the last call.
+    pub fn take_floods(&mut self, now: Instant) -> Vec<SynFlood> {
+        if !std::mem::take(&mut self.flooded) {
+            return Vec::new();
+        }
+        let mut floods = Vec::new();
+        for ((_, port), (_, listener)) in &mut self.listeners {
+            if let Some(is_on) = listener.take_flood(now, &self.core) {
+                floods.push(SynFlood { port: *port, is_on });
+            }
+            self.flooded |= listener.is_flooded();
+        }
+        floods
+    }
+
+    /// A connection of [`fast_open`](Self::fast_open) is established or gone.
+    pub(super) fn fast_open_ended(&mut self, now: Instant, key: &FlowKey, was_reset: bool) {
+        if let Some((_, listener)) = self.listeners.get_mut(&(key.local, key.local_port)) {
+            listener.fast_open_ended(now, was_reset);
+        }
+    }
+
+    /// A SYN to a client port: the other half of a simultaneous open, perhaps of another worker's.
+    fn answers_elsewhere(&self, key: &FlowKey) -> bool {
+        let is_client_port = |ports: &ClientPorts| ports.contain(key.local_port);
+        self.client_ports.as_ref().is_some_and(is_client_port)
+            && !self.listeners.contains_key(&(key.local, key.local_port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::arena::Arena;
+
+    /// Contract 8 of the design.
+    #[test]
+    fn what_is_not_yet_a_connection_is_small() {
+        let octets = Arena::<HalfOpen>::SLOT;
+        assert!(octets <= 64, "{octets}");
+    }
+}

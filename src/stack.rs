@@ -12,9 +12,14 @@
 //! | `service` | what an application is and what it may do |
 
 mod arena;
+#[cfg(any(test, fuzzing))]
+mod check;
 mod conversation;
 mod counters;
 mod demux;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod open;
 mod output;
 mod port;

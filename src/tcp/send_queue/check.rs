@@ -4,6 +4,7 @@ use slab::Slab;
 
 use super::{NONE, Place, SendQueue, SendSegment};
 use crate::tcp::Payload;
+#[cfg(test)]
 use crate::time::Instant;
 
 impl SendQueue {
@@ -70,6 +71,7 @@ impl SendQueue {
         }
     }
 
+    #[cfg(test)]
     /// When each segment in flight was sent, in the order of the list.
     pub(in crate::tcp) fn in_flight_since(&self, arena: &Slab<SendSegment>) -> Vec<Instant> {
         let first = (self.in_flight.first() != NONE).then_some(self.in_flight.first());

@@ -14,9 +14,14 @@
 
 mod address_set;
 mod arena;
+#[cfg(any(test, fuzzing))]
+mod check;
 mod conversation;
 mod counters;
 mod demux;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod open;
 mod output;
 mod passive;

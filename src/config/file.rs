@@ -26,7 +26,11 @@ impl Settings {
     }
 
     /// Parses the text of a TOML file; `path` is for the error.
-    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start).min(text.len());
             let before = text.as_bytes()[..at].iter();

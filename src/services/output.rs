@@ -33,8 +33,8 @@ impl Output for Socket<'_> {
     }
 }
 
-/// A peer with limited room, for tests.
-#[cfg(test)]
+/// A peer with limited room, for tests and fuzz targets.
+#[cfg(any(test, fuzzing))]
 #[derive(Debug)]
 pub(super) struct Pipe {
     /// What was sent.
@@ -51,7 +51,7 @@ pub(super) struct Pipe {
     pub(super) aborted: bool,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Pipe {
     pub(super) fn new(room: usize, piece: usize) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Pipe {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Output for Pipe {
     fn send(&mut self, data: &[u8]) -> usize {
         let mut rest = data;

@@ -261,5 +261,22 @@ impl Datagram {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Reassembly {
+    /// That what is counted is what waits.
+    pub(super) fn check(&self) {
+        let cost = |datagram: &Datagram| {
+            let parts = datagram.parts.values();
+            parts.map(|part| part.len() + OVERHEAD).sum::<usize>()
+        };
+        assert_eq!(
+            self.datagrams.values().map(cost).sum::<usize>(),
+            self.octets
+        );
+        assert!(self.octets <= MAX_OCTETS && self.datagrams.len() <= MAX_DATAGRAMS);
+        assert_eq!(self.order.len(), self.datagrams.len());
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,8 @@ mod ack;
 mod arena_id;
 mod buffers;
 mod calls;
+#[cfg(any(test, fuzzing))]
+mod check;
 mod chrono;
 mod config;
 pub mod congestion;

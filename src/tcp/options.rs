@@ -310,11 +310,19 @@ impl Tcb {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl OptionSets {
+    /// How many connections have one.
+    pub(super) fn users(&self) -> usize {
+        self.sets.iter().map(|(_, set)| set.users).sum()
+    }
+}
+
 #[cfg(test)]
 impl OptionSets {
     /// Whether no connection has any.
     pub(super) fn is_idle(&self) -> bool {
-        self.sets.iter().all(|(_, set)| set.users == 0)
+        self.users() == 0
     }
 
     pub(super) fn len(&self) -> usize {

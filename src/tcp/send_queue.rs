@@ -11,7 +11,7 @@
 //! What is in flight is in a second list, in the order of transmission, and what is lost in a third:
 //! loss detection (RFC 8985) looks at the former's beginning only, retransmission at the latter's.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod check;
 mod lost;
 mod sacked;

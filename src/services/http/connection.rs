@@ -186,7 +186,7 @@ impl Connection {
         skipped as usize
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn partial_capacity(&self) -> usize {
         self.partial.capacity()
     }

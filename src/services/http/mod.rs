@@ -16,6 +16,9 @@
 //! still arrives is thrown away.
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod conversation;
 mod request;
 mod response;
 #[cfg(test)]

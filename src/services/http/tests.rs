@@ -1,100 +1,12 @@
-//! The protocol against an engine reduced to its contract: text that is not consumed is offered
-//! again, together with what follows it, when more arrives and after each `on_writable`.
+//! The protocol in [conversations](super::conversation).
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::connection::Connection;
+use super::conversation::{converse, cut, seen, whole};
 use super::request::{MAX_CONTENT, MAX_HEAD};
 use crate::services::output::Pipe;
-
-/// How a conversation went.
-#[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    sent: String,
-    /// Our side was closed before the peer closed its own.
-    shut_first: bool,
-    closed: bool,
-    aborted: bool,
-}
-
-/// Feeds `pieces` and then the peer's FIN. `rooms` says, in turn and again from the start, how
-/// much room there is whenever there was too little.
-fn converse(pieces: &[&[u8]], rooms: &[usize], piece: usize) -> Outcome {
-    let mut connection = Connection::default();
-    let mut rooms = rooms.iter().copied().cycle();
-    let mut pipe = Pipe::new(rooms.next().unwrap(), piece);
-    let mut unread = Vec::new();
-    for piece in pieces {
-        unread.extend_from_slice(piece);
-        offer(&mut connection, &mut pipe, &mut unread);
-        // Room comes late: only some of it before the next piece.
-        if pipe.short {
-            make_room(&mut connection, &mut pipe, rooms.next().unwrap());
-            offer(&mut connection, &mut pipe, &mut unread);
-        }
-    }
-    while pipe.short {
-        make_room(&mut connection, &mut pipe, rooms.next().unwrap());
-        offer(&mut connection, &mut pipe, &mut unread);
-    }
-    assert!(
-        unread.is_empty(),
-        "stalls with {} octets unread",
-        unread.len()
-    );
-    let shut_first = pipe.shut;
-    connection.handle_peer_close(&mut pipe);
-    while pipe.short {
-        make_room(&mut connection, &mut pipe, rooms.next().unwrap());
-    }
-    Outcome {
-        sent: String::from_utf8(pipe.sent).unwrap(),
-        shut_first,
-        closed: pipe.closed,
-        aborted: pipe.aborted,
-    }
-}
-
-/// What the peer sees of it. When an error is noticed, and so who closes first, depends on what
-/// arrives together.
-fn seen(outcome: Outcome) -> (String, bool, bool) {
-    (outcome.sent, outcome.closed, outcome.aborted)
-}
-
-fn offer(connection: &mut Connection, pipe: &mut Pipe, unread: &mut Vec<u8>) {
-    let consumed = connection.handle_data(pipe, unread);
-    assert!(consumed == unread.len() || pipe.short);
-    unread.drain(..consumed);
-}
-
-fn make_room(connection: &mut Connection, pipe: &mut Pipe, room: usize) {
-    pipe.short = false;
-    pipe.room += room;
-    connection.handle_writable(pipe);
-}
-
-fn whole(stream: &[u8]) -> Outcome {
-    converse(&[stream], &[usize::MAX >> 1], 1460)
-}
-
-/// Cuts `stream` at `cuts`, each a fraction of 2^16.
-fn cut<'a>(stream: &'a [u8], cuts: &[u16]) -> Vec<&'a [u8]> {
-    let mut at: Vec<usize> = cuts
-        .iter()
-        .map(|&cut| (usize::from(cut) * stream.len()) >> 16)
-        .collect();
-    at.sort_unstable();
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    for end in at.into_iter().chain([stream.len()]) {
-        if end > start {
-            pieces.push(&stream[start..end]);
-        }
-        start = end;
-    }
-    pieces
-}
 
 const HELLO: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nhello, world\n";

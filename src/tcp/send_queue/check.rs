@@ -3,9 +3,24 @@
 use slab::Slab;
 
 use super::{NONE, Place, SendQueue, SendSegment};
+use crate::tcp::Payload;
+#[cfg(test)]
 use crate::time::Instant;
 
 impl SendQueue {
+    /// The buffers, and what of them is not acknowledged.
+    pub(in crate::tcp) fn payloads<'a>(
+        &self,
+        arena: &'a Slab<SendSegment>,
+    ) -> impl Iterator<Item = Payload> + 'a {
+        let first = arena.get(self.head as usize);
+        std::iter::successors(first, |it| arena.get(it.next as usize)).map(|segment| Payload {
+            buffer: segment.buffer.id(),
+            skip: segment.skip,
+            len: segment.len,
+        })
+    }
+
     /// That sums and lists are those of the segments.
     pub(in crate::tcp) fn check(&self, arena: &Slab<SendSegment>) {
         let (mut lost, mut sacked, mut segments, mut sacked_segments) = (0, 0, 0, 0);
@@ -56,6 +71,7 @@ impl SendQueue {
         }
     }
 
+    #[cfg(test)]
     /// When each segment in flight was sent, in the order of the list.
     pub(in crate::tcp) fn in_flight_since(&self, arena: &Slab<SendSegment>) -> Vec<Instant> {
         let first = (self.in_flight.first() != NONE).then_some(self.in_flight.first());

@@ -8,7 +8,6 @@ use super::super::{
     reset_for,
 };
 use crate::tcp::congestion::Algorithm;
-use crate::tcp::timers::Timer;
 
 /// A core: what all connections on one side of the path share.
 #[derive(Debug)]
@@ -354,21 +353,7 @@ impl End {
         let Stage::Open(tcb) = &self.stage else {
             return;
         };
-        tcb.send.check(&side.core.segments);
-        assert!(tcb.pipe() <= tcb.flight_size(), "{tcb:?}");
-        assert!((1..1 << 30).contains(&tcb.controller.cwnd()), "{tcb:?}");
-        if tcb.state() == State::Closed {
-            return;
-        }
-        if tcb.flight_size() > 0 {
-            assert!(tcb.timers.is_set(Timer::Retransmission), "{tcb:?}");
-        } else if tcb.state().is_synchronized() && tcb.has_unacknowledged() {
-            let waits = tcb.waits_for_buffer() || tcb.next_deadline().is_some();
-            assert!(waits, "{tcb:?}");
-        }
-        if let Some(release) = tcb.pacing_release() {
-            assert!(release < Instant::FAR_FUTURE, "{tcb:?}");
-        }
+        tcb.check_progress(&side.core);
     }
 
     /// What the stack does with a connection that has ended.

@@ -14,6 +14,7 @@ mod http;
 mod interop;
 mod lifecycle;
 mod path;
+mod privileges;
 mod queues;
 mod relay;
 mod relayed;

@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod http;
 mod port_range;
 mod tcp;
 mod user;
@@ -21,10 +22,12 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 pub use self::error::{ConfigError, UnknownMode};
+pub use self::http::HttpSettings;
 pub use self::port_range::PortRange;
 pub use self::tcp::{ServiceSettings, TcpSettings};
 pub use self::user::{Privileges, User};
 use crate::services::Kind;
+use crate::services::http::Limits;
 use crate::tcp::SocketOptions;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
@@ -182,6 +185,8 @@ pub struct Settings {
     pub service: BTreeMap<ServiceSpec, ServiceSettings>,
     /// See [`TcpSettings`]; the command line has none of them.
     pub tcp: TcpSettings,
+    /// See [`HttpSettings`]; the command line has none of them.
+    pub http: HttpSettings,
 }
 
 impl Settings {
@@ -216,6 +221,11 @@ impl Settings {
                 other.tcp
             } else {
                 self.tcp
+            },
+            http: if self.http == HttpSettings::default() {
+                other.http
+            } else {
+                self.http
             },
         }
     }
@@ -255,6 +265,8 @@ pub struct Config {
     pub services: Vec<ServiceSpec>,
     /// Settings of TCP.
     pub tcp: crate::tcp::Config,
+    /// Limits of the HTTP servers.
+    pub http: Limits,
     /// Options of connections to single services, by port.
     pub service_options: BTreeMap<NonZeroU16, SocketOptions>,
 }
@@ -276,6 +288,7 @@ impl Config {
             undo_by: None,
             services: Vec::new(),
             tcp: crate::tcp::Config::default(),
+            http: Limits::default(),
             service_options: BTreeMap::new(),
         }
     }
@@ -335,6 +348,7 @@ impl TryFrom<Settings> for Config {
             sandbox: settings.sandbox.unwrap_or(false),
             services: settings.services,
             tcp,
+            http: settings.http.limits(),
             service_options,
             ..defaults
         })

@@ -96,10 +96,11 @@ impl Server {
             let (kind, port) = (service.kind, service.port.get());
             let special = config.service_options.get(&service.port);
             let options = special.unwrap_or(&config.tcp.options).clone();
+            let limits = config.http;
             Listener {
                 port,
                 open: Arc::new(move |stack, addresses| {
-                    kind.listen_with(stack, addresses, port, options.clone());
+                    kind.listen_with(stack, addresses, port, options.clone(), limits);
                 }),
             }
         });

@@ -5,8 +5,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::connection::Connection;
-use super::request::{MAX_CONTENT, MAX_HEAD};
+use super::limits::Limits;
+use super::request::MAX_HEAD;
 use crate::services::output::Pipe;
+use crate::time::Instant;
+
+/// What [`Limits`] say by default.
+const MAX_CONTENT: u64 = 1 << 20;
 
 /// How a conversation went.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +26,7 @@ struct Outcome {
 /// Feeds `pieces` and then the peer's FIN. `rooms` says, in turn and again from the start, how
 /// much room there is whenever there was too little.
 fn converse(pieces: &[&[u8]], rooms: &[usize], piece: usize) -> Outcome {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(&Limits::default(), Instant::ZERO);
     let mut rooms = rooms.iter().copied().cycle();
     let mut pipe = Pipe::new(rooms.next().unwrap(), piece);
     let mut unread = Vec::new();
@@ -374,7 +379,7 @@ fn what_follows_the_end_is_bounded() {
 
 #[test]
 fn a_whole_head_allocates_nothing() {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(&Limits::default(), Instant::ZERO);
     let mut pipe = Pipe::new(10_000, 1460);
     connection.handle_data(&mut pipe, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.partial_capacity(), 0);

@@ -7,23 +7,29 @@
 mod defence;
 mod error;
 mod file;
+mod http;
 mod port_range;
 mod tcp;
+mod user;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
 pub use self::defence::{Defence, DenySettings, SynLimitSettings};
 pub use self::error::{ConfigError, UnknownMode};
+pub use self::http::HttpSettings;
 pub use self::port_range::PortRange;
 pub use self::tcp::{ServiceSettings, TcpSettings};
+pub use self::user::{Privileges, User};
 use crate::services::Kind;
+use crate::services::http::Limits;
 use crate::tcp::SocketOptions;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
@@ -142,6 +148,8 @@ impl TryFrom<String> for ServiceSpec {
 /// max-connections = 262144
 /// client-ports = "61000-65535"
 /// fast-open = 0
+/// user = "nobody"
+/// sandbox = true
 /// services = ["http:80", "echo:7"]
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -169,6 +177,10 @@ pub struct Settings {
     pub client_ports: Option<PortRange>,
     /// Connections per listener and worker that may have text on their SYN and are not established.
     pub fast_open: Option<usize>,
+    /// Who root is to become.
+    pub user: Option<User>,
+    /// Whether threads may make only the system calls that they need.
+    pub sandbox: Option<bool>,
     /// What to serve.
     pub services: Vec<ServiceSpec>,
     /// What differs for single services.
@@ -179,6 +191,8 @@ pub struct Settings {
     pub deny: DenySettings,
     /// See [`SynLimitSettings`]; nor any of these.
     pub syn_limit: SynLimitSettings,
+    /// See [`HttpSettings`]; the command line has none of them.
+    pub http: HttpSettings,
 }
 
 impl Settings {
@@ -208,11 +222,14 @@ impl Settings {
             max_connections: self.max_connections.or(other.max_connections),
             client_ports: self.client_ports.or(other.client_ports),
             fast_open: self.fast_open.or(other.fast_open),
+            user: self.user.or(other.user),
+            sandbox: self.sandbox.or(other.sandbox),
             services: list(self.services, other.services),
             service,
             tcp: table(self.tcp, other.tcp),
             deny: table(self.deny, other.deny),
             syn_limit: table(self.syn_limit, other.syn_limit),
+            http: table(self.http, other.http),
         }
     }
 }
@@ -237,10 +254,22 @@ pub struct Config {
     pub max_connections: usize,
     /// Local ports of connections that a program opens.
     pub client_ports: PortRange,
+    /// What becomes of the process's privileges once the server is set up. They are threads', so
+    /// that [`Server::start`](crate::server::Server::start) must be called before there are
+    /// others.
+    pub privileges: Privileges,
+    /// Whether the server's threads and the one that starts it may make only the system calls that
+    /// a server makes (seccomp). Services that make others must do without.
+    pub sandbox: bool,
+    /// The `corelane` binary, which undoes at the end what needs privileges then, where those are
+    /// dropped: receive offload, which generic mode switches off. Without it, that stays off.
+    pub undo_by: Option<PathBuf>,
     /// Built-in servers, no port twice.
     pub services: Vec<ServiceSpec>,
     /// Settings of TCP.
     pub tcp: crate::tcp::Config,
+    /// Limits of the HTTP servers.
+    pub http: Limits,
     /// Options of connections to single services, by port.
     pub service_options: BTreeMap<NonZeroU16, SocketOptions>,
     /// What the XDP program keeps out.
@@ -259,8 +288,12 @@ impl Config {
             drain_timeout: DRAIN_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
             client_ports: PortRange::CLIENT,
+            privileges: Privileges::Keep,
+            sandbox: false,
+            undo_by: None,
             services: Vec::new(),
             tcp: crate::tcp::Config::default(),
+            http: Limits::default(),
             service_options: BTreeMap::new(),
             defence: Defence::default(),
         }
@@ -314,8 +347,14 @@ impl TryFrom<Settings> for Config {
             drain_timeout: settings.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
             max_connections,
             client_ports: settings.client_ports.unwrap_or(PortRange::CLIENT),
+            privileges: match settings.user {
+                Some(user) => Privileges::Drop(Some(user)),
+                None => Privileges::Keep,
+            },
+            sandbox: settings.sandbox.unwrap_or(false),
             services: settings.services,
             tcp,
+            http: settings.http.limits(),
             service_options,
             defence: Defence::new(settings.deny, &settings.syn_limit)?,
             ..defaults

@@ -6,7 +6,8 @@
 //! 1. The device, its addresses, the cores; the program is loaded; the ports are held.
 //! 2. The program is attached with no service: all still passes.
 //! 3. Each queue's socket is bound, its FILL full; then it goes into the XSKMAP.
-//! 4. The workers run. The control socket is there.
+//! 4. Privileges are given up, if that was asked for. The control socket is there, and the workers
+//!    run.
 //! 5. Addresses and services: from now on it is ours.
 //!
 //! The end goes the other way round, whether it was asked for or is the end of an error.
@@ -15,11 +16,14 @@ mod client_ports;
 mod control;
 mod error;
 mod floods;
+mod gro;
 mod neighbour;
 mod open;
 mod opener;
 mod plan;
 mod ports;
+mod privileges;
+mod sandbox;
 mod signals;
 
 use std::fmt;
@@ -32,6 +36,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use self::control::Control;
 pub use self::error::ServeError;
 use self::floods::Floods;
+pub use self::gro::keep_gro_off;
 use self::opener::OpenerThread;
 pub use self::opener::{ClientId, Opener};
 pub use self::signals::Signals;
@@ -41,7 +46,7 @@ use crate::stack::{Service, ServiceId, Stack};
 use crate::time::{Clock, Duration, Instant};
 use crate::wire::Address;
 use crate::worker::{Mailbox, Order, Phase, Wake, timespec};
-use crate::xdp::{Device, GroOff, Program};
+use crate::xdp::{Device, Program};
 
 /// How often a server that is not asked anything looks after its interface.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -51,6 +56,8 @@ const LOOK_AT_DRAIN: Duration = Duration::from_millis(5);
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a worker may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is wrong when the kernel takes no filter.
+const NO_SECCOMP: &str = "the kernel takes no seccomp filter";
 /// How long a worker may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -91,10 +98,11 @@ impl Server {
             let (kind, port) = (service.kind, service.port.get());
             let special = config.service_options.get(&service.port);
             let options = special.unwrap_or(&config.tcp.options).clone();
+            let limits = config.http;
             Listener {
                 port,
                 open: Arc::new(move |stack, addresses| {
-                    kind.listen_with(stack, addresses, port, options.clone());
+                    kind.listen_with(stack, addresses, port, options.clone(), limits);
                 }),
             }
         });
@@ -171,7 +179,7 @@ pub struct Running {
     notice_listener: Option<NoticeListener>,
     floods: Floods,
     // Only kept until the end.
-    _gro: Option<GroOff>,
+    _gro: Option<gro::Off>,
     _ports: Vec<OwnedFd>,
 }
 
@@ -326,6 +334,7 @@ impl Running {
         for worker in &self.workers {
             match worker.mailbox.phase() {
                 Phase::NotPinned => return Err(ServeError::NotPinned(worker.core)),
+                Phase::NotConfined => return Err(ServeError::Sandbox(NO_SECCOMP.to_owned())),
                 Phase::Ended => return Err(ServeError::WorkerEnded(worker.core)),
                 Phase::Starting | Phase::Running | Phase::Draining | Phase::Aborted => {}
             }

@@ -130,7 +130,8 @@ pub struct Connection {
 /// A copy of a stack's counters.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    /// Names and values: drops by reason, then TCP's.
+    /// Names and values: drops by reason, then TCP's, then those of services; what several services
+    /// count by one name is there several times.
     pub stack: Vec<(&'static str, u64)>,
     /// Queue number and counters of its rings.
     pub queues: Vec<(u32, RingCounters)>,
@@ -386,6 +387,7 @@ impl<P: PacketIo> Stack<P> {
                 .drops
                 .named()
                 .chain(self.core.counters.named())
+                .chain(self.services.iter().flat_map(|service| service.counters()))
                 .collect(),
             queues: self
                 .ports

@@ -5,6 +5,7 @@
 //! what this one does not know goes on to the worker behind.
 
 mod bucket;
+mod filter;
 mod mailbox;
 mod wake;
 
@@ -22,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 
 use self::bucket::Bucket;
+pub use self::filter::Filter;
 pub use self::mailbox::{Answer, Mailbox, Order, Phase, Tally};
 pub use self::wake::Wake;
 use crate::ring::PacketIo;
@@ -129,6 +131,8 @@ pub struct Setup {
     pub mailbox: Arc<Mailbox>,
     /// The mailbox of the worker that gets its strays; `None` if it is alone.
     pub next: Option<Arc<Mailbox>>,
+    /// The system calls that it may make once its stack is there; `None`: all.
+    pub filter: Option<Filter>,
 }
 
 /// Starts a worker's thread: pins it, then has it make its stack, so that the stack's memory is
@@ -155,6 +159,10 @@ where
             // it a sleep lasts up to 50 us longer.
             let _ = rustix::thread::set_current_timer_slack(TIMER_SLACK);
             let stack = build(setup.clock.now());
+            if setup.filter.as_ref().is_some_and(|it| it.apply().is_err()) {
+                setup.mailbox.set_phase(Phase::NotConfined);
+                return;
+            }
             setup.mailbox.set_phase(Phase::Running);
             Worker::new(setup, stack).run();
         })

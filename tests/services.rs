@@ -3,10 +3,12 @@
 #[path = "support/memory.rs"]
 mod memory;
 
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 use corelane::ring::sim::{Impairment, Wire};
-use corelane::services::Kind;
+use corelane::services::http::Limits;
+use corelane::services::{Http, Kind};
 use corelane::stack::{Service, Socket};
 use corelane::tcp::CloseReason;
 use corelane::time::{Duration, Instant};
@@ -222,4 +224,259 @@ fn chargen_closes_after_a_half_close() {
     );
     assert!(received.starts_with(b" !\"#"));
     assert_eq!(reason, CloseReason::Finished);
+}
+
+/// Says `text`, the first `at_once` octets of it at once and then one after each `interval`. Reads
+/// what comes unless it is `deaf`, and never closes.
+struct Slow {
+    text: Vec<u8>,
+    at_once: usize,
+    interval: Duration,
+    deaf: bool,
+    heard: mpsc::Sender<(Vec<u8>, Duration)>,
+}
+
+struct Said {
+    sent: usize,
+    next: Option<Instant>,
+    received: Vec<u8>,
+    begun: Instant,
+}
+
+impl Service for Slow {
+    type Connection = Said;
+
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> Said {
+        let sent = socket.send(&self.text[..self.at_once]);
+        assert_eq!(sent, self.at_once);
+        Said {
+            sent,
+            next: (sent < self.text.len()).then(|| socket.now() + self.interval),
+            received: Vec::new(),
+            begun: socket.now(),
+        }
+    }
+
+    fn on_data(&mut self, said: &mut Said, _: &mut Socket<'_>, data: &[u8]) -> usize {
+        if self.deaf {
+            return 0;
+        }
+        said.received.extend_from_slice(data);
+        data.len()
+    }
+
+    fn on_peer_close(&mut self, said: &mut Said, socket: &mut Socket<'_>) {
+        let heard = std::mem::take(&mut said.received);
+        let after = socket.now().saturating_since(said.begun);
+        self.heard.send((heard, after)).unwrap();
+    }
+
+    fn deadline(&self, said: &Said) -> Option<Instant> {
+        said.next
+    }
+
+    fn on_timer(&mut self, said: &mut Said, socket: &mut Socket<'_>) {
+        let due = said.next.expect("there is a deadline");
+        assert!(due <= socket.now(), "too early");
+        said.sent += socket.send(&self.text[said.sent..=said.sent]);
+        said.next = (said.sent < self.text.len()).then(|| due + self.interval);
+    }
+}
+
+/// What became of a slow client.
+struct Fate {
+    /// What it was told before the server closed, and how long after the connection's beginning
+    /// that was.
+    heard: Option<(String, Duration)>,
+    /// When the server had forgotten the connection.
+    forgotten: Duration,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+impl Fate {
+    /// Fails unless the server has closed after `seconds`, and not half a second later.
+    fn assert_closed_after(&self, seconds: u64, told: &str) {
+        let (text, after) = self
+            .heard
+            .as_ref()
+            .expect("the server closed in good order");
+        assert!(
+            text.starts_with(told) && (told.is_empty() == text.is_empty()),
+            "{text}"
+        );
+        let millis = after.as_millis();
+        assert!(
+            (seconds * 1000..seconds * 1000 + 500).contains(&millis),
+            "{millis} ms"
+        );
+    }
+
+    /// Fails unless of the limits this one was met, once.
+    fn assert_counted(&self, name: &str) {
+        let met: Vec<_> = self
+            .counters
+            .iter()
+            .filter(|(counter, value)| counter.starts_with("http_") && **value > 0)
+            .collect();
+        assert!(met.contains(&(&name, &1)), "{met:?}");
+        // The client never closes, so that the server ends waiting for that too.
+        let others = met
+            .iter()
+            .filter(|(counter, _)| ![name, "http_linger_timeouts"].contains(counter));
+        assert_eq!(others.count(), 0, "{met:?}");
+    }
+}
+
+/// A slow client meets an HTTP server with the default limits, until the server forgets it.
+fn meet(text: &str, at_once: usize, interval: Duration, deaf: bool) -> Fate {
+    let (sender, heard) = mpsc::channel();
+    let mut server = stack(SERVER_MAC, &Settings::default());
+    server.listen(&[SERVER], PORT, Http::new(Limits::default()));
+    let mut client = stack(CLIENT_MAC, &Settings::default());
+    let service = client.host(Slow {
+        text: text.as_bytes().to_vec(),
+        at_once,
+        interval,
+        deaf,
+        heard: sender,
+    });
+    let key = FlowKey {
+        local: CLIENT,
+        remote: SERVER,
+        local_port: 40_000,
+        remote_port: PORT,
+    };
+    let begun = Instant::from_millis(1);
+    let mut now = begun;
+    let mut wire = Wire::new(Impairment::default(), 1);
+    client.connect(now, key, LINK, 0, service).unwrap();
+    let mut accepted = false;
+    loop {
+        let turns = [client.turn(now), server.turn(now)];
+        let a = &mut client.queues_mut().next().unwrap().io;
+        let b = &mut server.queues_mut().next().unwrap().io;
+        wire.step(now, a, b);
+        if turns.iter().any(|turn| turn.frames > 0) || a.rx_pending() + b.rx_pending() > 0 {
+            now += Duration::from_micros(1);
+            continue;
+        }
+        accepted |= server.live_connections() > 0;
+        if accepted && server.live_connections() == 0 {
+            break;
+        }
+        assert!(
+            now < begun + Duration::from_secs(900),
+            "{:?}",
+            server.connections(now)
+        );
+        let deadlines = turns.iter().filter_map(|turn| turn.deadline);
+        let next = deadlines.chain(wire.next_event()).min();
+        now = now.max(next.expect("stuck: nothing is due"));
+    }
+    let heard = heard.try_recv().ok();
+    Fate {
+        heard: heard.map(|(text, after)| (String::from_utf8(text).unwrap(), after)),
+        forgotten: now.saturating_since(begun),
+        counters: server.counters().stack.into_iter().collect(),
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Slowloris: RFC 9110 section 15.5.9.
+#[test]
+fn a_head_that_does_not_end_is_given_up() {
+    let text = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(500));
+    // The first octet comes at once, or later: from then on it counts.
+    let fate = meet(&text, 1, SECOND, false);
+    fate.assert_closed_after(10, "HTTP/1.1 408 Request Timeout\r\n");
+    fate.assert_counted("http_header_timeouts");
+    let fate = meet(&text, 0, SECOND, false);
+    fate.assert_closed_after(11, "HTTP/1.1 408 Request Timeout\r\n");
+    // The next one of a connection gets as much time.
+    let hello = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let fate = meet(&format!("{hello}{text}"), hello.len(), SECOND * 5, false);
+    fate.assert_closed_after(15, "HTTP/1.1 200 OK\r\n");
+    let (heard, _) = fate.heard.as_ref().unwrap();
+    assert!(
+        heard.contains("HTTP/1.1 408 Request Timeout\r\n"),
+        "{heard}"
+    );
+    assert!(heard.contains("Connection: close\r\n"), "{heard}");
+    fate.assert_counted("http_header_timeouts");
+    // Within the time it is answered, however small the pieces.
+    let fate = meet(hello, 1, Duration::from_millis(200), false);
+    fate.assert_closed_after(60 + 5, "HTTP/1.1 200 OK\r\n");
+    fate.assert_counted("http_idle_timeouts");
+}
+
+#[test]
+fn a_silent_connection_is_closed_without_a_word() {
+    let fate = meet("", 0, SECOND, false);
+    fate.assert_closed_after(60, "");
+    fate.assert_counted("http_idle_timeouts");
+    // A client that does not close does not keep the server waiting (FIN-WAIT-2).
+    assert!(fate.forgotten < SECOND * 130, "{:?}", fate.forgotten);
+    // Empty lines before a request are no request.
+    let fate = meet(&"\r\n".repeat(300), 0, SECOND, false);
+    fate.assert_closed_after(60, "");
+    let fate = meet("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27, SECOND, false);
+    fate.assert_closed_after(60, "HTTP/1.1 200 OK\r\n");
+    fate.assert_counted("http_idle_timeouts");
+}
+
+#[test]
+fn content_has_to_come_at_a_rate() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n";
+    let text = format!("{head}{}", "z".repeat(40_000));
+    let fate = meet(&text, head.len(), SECOND, false);
+    fate.assert_closed_after(20, "HTTP/1.1 408 Request Timeout\r\n");
+    fate.assert_counted("http_body_timeouts");
+    // What came fast does not buy more than that for the rest.
+    let fate = meet(
+        &text[..text.len() - 1000],
+        text.len() - 2000,
+        SECOND * 90,
+        false,
+    );
+    fate.assert_closed_after(20, "HTTP/1.1 408 Request Timeout\r\n");
+    // 1000 octets a second may take as long as they need: 40 s here, and then it is idle.
+    let fate = meet(&text, head.len(), Duration::from_millis(1), false);
+    fate.assert_closed_after(40 + 60, "HTTP/1.1 405 Method Not Allowed\r\n");
+    fate.assert_counted("http_idle_timeouts");
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_reset() {
+    let text = "GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let fate = meet(text, text.len(), SECOND, true);
+    fate.assert_counted("http_send_timeouts");
+    assert!(fate.heard.is_none());
+    let seconds = fate.forgotten.as_millis() / 1000;
+    assert!((60..65).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn heads_and_content_that_are_too_large_are_counted() {
+    for (text, status, name) in [
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(9_000)),
+            "431 Request Header Fields Too Large",
+            "http_heads_too_large",
+        ),
+        (
+            format!("GET /{}", "y".repeat(9_000)),
+            "414 URI Too Long",
+            "http_heads_too_large",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n".to_owned(),
+            "413 Content Too Large",
+            "http_bodies_too_large",
+        ),
+    ] {
+        let fate = meet(&text, text.len(), SECOND, false);
+        fate.assert_closed_after(0, &format!("HTTP/1.1 {status}\r\n"));
+        fate.assert_counted(name);
+    }
 }

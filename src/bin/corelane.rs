@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 
-use corelane::config::{Config, ConfigError, Mode, ServiceSpec, Settings};
+use corelane::config::{Config, ConfigError, Mode, Privileges, ServiceSpec, Settings, User};
 use corelane::observe::control::{self, AskError, DIRECTORY, Target};
 use corelane::observe::protocol::{Change, Reply, Request, Show};
 use corelane::observe::{Detail, connections_table, denied_table, stats_table, syn_limit_line};
-use corelane::server::{Ending, ServeError, Server, Signals};
+use corelane::server::{Ending, ServeError, Server, Signals, keep_gro_off};
 use corelane::tcp::congestion::Algorithm;
 use corelane::time::Duration;
 use corelane::worker::Idle;
@@ -43,6 +43,12 @@ enum Command {
     /// Change or show how many SYNs a running server takes from each source.
     #[command(subcommand)]
     SynLimit(SynLimitCommand),
+    /// What `serve` starts to have receive offload on again in the end
+    #[command(hide = true)]
+    KeepGroOff {
+        /// The interface
+        interface: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,6 +133,9 @@ Traffic to the ports served goes past the kernel; all other traffic of the inter
 Prints a line for each queue that says what was got, then `ready`. The first SIGINT or SIGTERM
 refuses new connections and waits for the others to end, the second ends at once.
 
+Exit status: 0, it was asked to end; 1, it does not start, or something in the way is named; 2, the
+command line is wrong; 3, the interface has gone or changed, so start again; 4, a mistake of ours.
+
 Examples:
   corelane serve --interface eth0 http:80
   corelane serve --interface eth0 --address 198.18.0.1 --cores 2,3 --idle spin http:80 echo:7
@@ -175,6 +184,12 @@ struct Serve {
     /// that the network doubles brings it twice [default: 0, off]
     #[arg(long, value_name = "N")]
     fast_open: Option<usize>,
+    /// Who root becomes once everything is set up, by name or number [default: nobody]
+    #[arg(long, value_name = "NAME|UID[:GROUP]")]
+    user: Option<User>,
+    /// Let threads make any system call, not only those that they need (seccomp)
+    #[arg(long)]
+    no_sandbox: bool,
     /// A TOML file with the same settings; the command line wins
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -239,6 +254,7 @@ fn main() -> ExitCode {
         Command::Stats(arguments) => show(&arguments, Show::Stats, Detail::default()),
         Command::Deny(command) => deny(command),
         Command::SynLimit(command) => syn_limit(command),
+        Command::KeepGroOff { interface } => keep_gro_off(&interface).map_err(Error::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -246,7 +262,10 @@ fn main() -> ExitCode {
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("corelane: {error}");
-            ExitCode::FAILURE
+            match error {
+                Error::Serve(error) => ExitCode::from(error.exit_status()),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -272,7 +291,7 @@ fn serve(arguments: Serve) -> Result<(), Error> {
         Some(path) => Settings::read(path)?,
         None => Settings::default(),
     };
-    let config = Config::try_from(settings(arguments).or(file))?;
+    let config = config(settings(arguments).or(file))?;
     let mut signals = Signals::install()?;
     let mut running = Server::new(config).start()?;
     running.on_notice(|notice| eprintln!("corelane: {notice}"));
@@ -297,6 +316,17 @@ fn serve(arguments: Serve) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the settings say. A server that is nothing else keeps no privileges, and is confined.
+fn config(mut settings: Settings) -> Result<Config, ConfigError> {
+    settings.sandbox.get_or_insert(true);
+    let mut config = Config::try_from(settings)?;
+    if config.privileges == Privileges::Keep {
+        config.privileges = Privileges::Drop(None);
+    }
+    config.undo_by = Some(PathBuf::from("/proc/self/exe"));
+    Ok(config)
+}
+
 fn settings(arguments: Serve) -> Settings {
     Settings {
         interface: arguments.interface,
@@ -310,6 +340,8 @@ fn settings(arguments: Serve) -> Settings {
         // `serve` opens nothing.
         client_ports: None,
         fast_open: arguments.fast_open,
+        user: arguments.user,
+        sandbox: arguments.no_sandbox.then_some(false),
         services: arguments.services,
         ..Settings::default()
     }

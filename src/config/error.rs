@@ -47,6 +47,11 @@ pub enum ConfigError {
     SynLimitWithoutRate,
     #[error("[syn-limit]: {0}")]
     SynLimit(#[from] BadSynLimit),
+    #[error(
+        "\"{0}\" is no user: it takes a name or a number, and perhaps a colon and a group, for \
+         example nobody or 1000:1000"
+    )]
+    User(String),
     #[error("cannot read the configuration file {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path}, line {line}, `{text}`: {message}", path = path.display())]

@@ -86,8 +86,9 @@ pub(super) fn syn_cookies<'de, D: Deserializer<'de>>(
 mod tests {
     use std::num::NonZeroU8;
 
-    use super::super::{Config, Mode};
+    use super::super::{Config, Mode, Privileges};
     use super::*;
+    use crate::services::http::Limits;
     use crate::tcp::{BufferLimit, Keepalive, Linger, SocketOptions};
     use crate::worker::Idle;
 
@@ -106,7 +107,16 @@ mod tests {
             congestion = "reno"
             drain-timeout = "1m 30s"
             max-connections = 1000
+            user = "www-data:adm"
+            sandbox = false
             services = ["http:80", "echo:7"]
+            [http]
+            header-timeout = "3s"
+            idle-timeout = "4s"
+            body-timeout = "5s"
+            body-rate = 600
+            send-timeout = "7s"
+            max-body = "8 KiB"
         "#;
         let config = Config::try_from(parse(text).unwrap()).unwrap();
         assert_eq!(config.interface, "eth0");
@@ -115,6 +125,18 @@ mod tests {
         assert_eq!((config.mode, config.idle), (Mode::ZeroCopy, Idle::Spin));
         assert_eq!(config.drain_timeout, Duration::from_secs(90));
         assert_eq!(config.max_connections, 1000);
+        let user = "www-data:adm".parse().unwrap();
+        assert_eq!(config.privileges, Privileges::Drop(Some(user)));
+        assert!(!config.sandbox);
+        let limits = Limits {
+            header_timeout: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(4),
+            body_timeout: Duration::from_secs(5),
+            body_rate: 600,
+            send_timeout: Duration::from_secs(7),
+            max_body: 8_192,
+        };
+        assert_eq!(config.http, limits);
         assert_eq!(config.services.len(), 2);
     }
 
@@ -137,6 +159,11 @@ mod tests {
         assert_eq!(said.drain_timeout, silent.drain_timeout);
         assert_eq!(said.max_connections, silent.max_connections);
         assert_eq!(said.client_ports, silent.client_ports);
+        assert_eq!(said.http, silent.http);
+        // Those of `corelane serve`, not of the library.
+        let nobody = "nobody".parse().unwrap();
+        assert_eq!(said.privileges, Privileges::Drop(Some(nobody)));
+        assert!(said.sandbox);
         assert_eq!(format!("{:?}", said.tcp), format!("{:?}", silent.tcp));
         assert_eq!(said.defence, silent.defence);
     }
@@ -157,6 +184,8 @@ mod tests {
         let settings = parse(&all).unwrap();
         let tcp = format!("{:?}", settings.tcp);
         assert!(!tcp.contains("None"), "{tcp}");
+        let http = format!("{:?}", settings.http);
+        assert!(!http.contains("None"), "{http}");
         assert_eq!(settings.service.len(), 1);
         assert_eq!(settings.deny.prefixes.len(), 2);
         let defence = format!("{:?} {:?}", settings.deny, settings.syn_limit);

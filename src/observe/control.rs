@@ -1,9 +1,11 @@
 //! The control socket: where it is, who may use it, and how a client finds it.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +14,8 @@ use rustix::net::sockopt::socket_peercred;
 
 use super::protocol::{self, Reply, Request};
 
-/// Where the sockets of all servers are. Network namespaces share it.
+/// Where the sockets of all servers are: those of root here, those of servers that root has made
+/// another user's in a directory of that user. Network namespaces share it.
 pub const DIRECTORY: &str = "/run/corelane";
 
 /// How long a client waits for each part of an answer.
@@ -101,6 +104,39 @@ impl Drop for Listener {
     }
 }
 
+/// Makes the directory within `directory` that belongs to a user, for root, who is about to become
+/// that user and could not remove a socket from `directory` any more.
+///
+/// # Errors
+///
+/// `directory` belongs to someone else, or what is there under the user's name does.
+pub fn directory_of(directory: &Path, name: &str, uid: u32, gid: u32) -> io::Result<PathBuf> {
+    let foreign = || io::Error::other("it, or what is in it, belongs to someone else");
+    fs::create_dir_all(directory)?;
+    let own = rustix::process::geteuid().as_raw();
+    // Someone else could put links there.
+    if fs::symlink_metadata(directory)?.uid() != own {
+        return Err(foreign());
+    }
+    remove_stale(directory);
+    let path = directory.join(name);
+    match DirBuilder::new().mode(0o755).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(&path)?;
+    let owner = opened.metadata()?.uid();
+    if owner != own && owner != uid {
+        return Err(foreign());
+    }
+    fchown(&opened, Some(uid), Some(gid))?;
+    Ok(path)
+}
+
 /// Removes the sockets on which nobody listens any more.
 fn remove_stale(directory: &Path) {
     for (_, path) in sockets(directory).unwrap_or_default() {
@@ -112,8 +148,20 @@ fn remove_stale(directory: &Path) {
     }
 }
 
-/// The control sockets in a directory by their servers' pids.
+/// The control sockets in a directory, and in those of users within it, by their servers' pids.
 fn sockets(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let mut found = sockets_in(directory)?;
+    for entry in fs::read_dir(directory)?.flatten() {
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            // One that may not be read is not for us.
+            found.extend(sockets_in(&entry.path()).unwrap_or_default());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn sockets_in(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -125,7 +173,6 @@ fn sockets(directory: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
             found.push((pid, path));
         }
     }
-    found.sort_unstable();
     Ok(found)
 }
 
@@ -149,7 +196,9 @@ pub fn ask(directory: &Path, target: Target<'_>, request: &Request) -> Result<Re
     let (path, stream) = match target {
         Target::Only => only(directory)?,
         Target::Pid(pid) => {
-            let path = directory.join(format!("{pid}.sock"));
+            let mut known = sockets(directory).unwrap_or_default().into_iter();
+            let path = known.find(|(other, _)| *other == pid);
+            let (_, path) = path.ok_or(AskError::NoSuchPid(pid))?;
             let stream = connect(&path).map_err(|error| match error {
                 AskError::NoServer(_) => AskError::NoSuchPid(pid),
                 other => other,

@@ -1,27 +1,56 @@
 //! The thread behind the control socket: it asks the workers and adds up what they say, and changes
 //! what the XDP program keeps out.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use crossbeam::channel::bounded;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::ServeError;
-use crate::observe::control::Listener;
+use super::privileges::{self, Plan};
+use super::{NO_SECCOMP, ServeError};
+use crate::observe::control::{DIRECTORY, Listener, directory_of};
 use crate::observe::protocol::{Change, Reply, Request, Show, read_request, write_line};
 use crate::observe::{Connection, Denied, Stats, SynLimitState};
 use crate::stack::AddressSet;
 use crate::time::{Clock, Duration};
-use crate::worker::{Answer, Mailbox, Order, Wake, timespec};
+use crate::worker::{Answer, Filter, Mailbox, Order, Wake, timespec};
 use crate::xdp::{Program, SynLimit};
 
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to leave a client waiting that could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+
+/// Where the socket goes: a directory from which whoever we are in the end may remove it.
+pub(super) fn directory(plan: Option<&Plan>) -> io::Result<PathBuf> {
+    let account = plan.and_then(|plan| plan.account.as_ref());
+    match account.filter(|account| account.uid != 0) {
+        Some(it) => directory_of(Path::new(DIRECTORY), &it.name, it.uid, it.gid),
+        None if rustix::process::geteuid().is_root() => Ok(PathBuf::from(DIRECTORY)),
+        // The directory is ours, or one in it.
+        None => {
+            let own = Path::new(DIRECTORY).join(privileges::own_name());
+            Ok(if own.is_dir() { own } else { DIRECTORY.into() })
+        }
+    }
+}
+
+/// The socket of this process. Without one there is a notice: no reason to serve nothing.
+pub(super) fn bind(directory: io::Result<PathBuf>, notices: &mut Vec<String>) -> Option<Listener> {
+    let bound = directory.and_then(|directory| Listener::bind(&directory, std::process::id()));
+    let refused = |error| {
+        notices.push(format!(
+            "no control socket, so `corelane ss` and `corelane stats` do not find this server: \
+             cannot make one in {DIRECTORY}: {error}"
+        ));
+    };
+    bound.map_err(refused).ok()
+}
 
 /// The control socket and its thread. Ends when it is dropped.
 #[derive(Debug)]
@@ -39,6 +68,7 @@ impl Control {
         program: Arc<Program>,
         syn_limit: Option<SynLimit>,
         clock: Clock,
+        filter: Option<Filter>,
     ) -> Result<Self, ServeError> {
         let end = Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?);
         let clerk = Clerk {
@@ -49,19 +79,25 @@ impl Control {
             last_id: 0,
         };
         let ended = Arc::clone(&end);
+        let (said, confined) = bounded(1);
         let thread = thread::Builder::new()
             .name("corelane-control".to_owned())
-            .spawn(move || clerk.run(&listener, &program, &ended))
+            .spawn(move || {
+                let is_confined = filter.is_none_or(|filter| filter.apply().is_ok());
+                let heard = said.send(is_confined).is_ok();
+                if is_confined && heard {
+                    clerk.run(&listener, &program, &ended);
+                }
+            })
             .map_err(ServeError::exhausted("thread"))?;
+        // `ready` is said of threads that are confined.
+        if confined.recv() != Ok(true) {
+            return Err(ServeError::Sandbox(NO_SECCOMP.to_owned()));
+        }
         Ok(Self {
             end,
             thread: Some(thread),
         })
-    }
-
-    /// The socket of this process in `directory`.
-    pub(super) fn bind(directory: &Path) -> std::io::Result<Listener> {
-        Listener::bind(directory, std::process::id())
     }
 }
 

@@ -6,6 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use crate::ring::xsk::OpenError;
 use crate::xdp::{DeviceError, XdpError};
 
+/// Exit status of a server that does not start.
+const STATUS_NOT_STARTED: u8 = 1;
+/// Exit status of a server whose device has gone or changed: started anew, it can serve again.
+const STATUS_DEVICE: u8 = 3;
+/// Exit status of a server that has ended by a mistake of ours.
+pub(super) const STATUS_MISTAKE: u8 = 4;
+
 /// Why a server does not start, or has ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,7 +24,11 @@ pub enum ServeError {
     Xdp(XdpError),
     #[error(transparent)]
     Open(OpenError),
-    #[error("missing capability {0}: run as root or give them to the binary with setcap")]
+    #[error(
+        "missing capability {0}: run as root, give the binary what it needs (`setcap {needed}=ep \
+         BINARY`), or name it in AmbientCapabilities= of the systemd unit",
+        needed = crate::xdp::NEEDED_CAPABILITIES
+    )]
     MissingCapability(String),
     #[error(
         "interface {0} has no IP address: give it one with `ip addr add ADDRESS/LENGTH dev {0}`"
@@ -81,6 +92,23 @@ pub enum ServeError {
     WorkerEnded(usize),
     #[error("the worker on core {0} does not start: the machine is overloaded or out of memory")]
     WorkerSlow(usize),
+    #[error(
+        "there is no user or group \"{0}\" here: a number without a name needs a group, UID:GID"
+    )]
+    NoSuchUser(String),
+    #[error("only root can become user {0}: start as root, or as that user with capabilities")]
+    CannotBecome(String),
+    #[error("cannot give privileges up: {0}")]
+    GiveUp(io::Error),
+    #[error(
+        "a server that opens connections needs CAP_NET_ADMIN to find its peers: it cannot give its \
+         privileges up"
+    )]
+    OpensConnections,
+    #[error("cannot have receive offload switched off: {0}")]
+    Gro(io::Error),
+    #[error("cannot confine threads to their system calls: {0} (--no-sandbox leaves it out)")]
+    Sandbox(String),
     #[error("the system has no {what} left: {source}")]
     Exhausted {
         what: &'static str,
@@ -89,6 +117,16 @@ pub enum ServeError {
 }
 
 impl ServeError {
+    /// The exit status that says the kind: 1, it does not start; 3, the device has gone or changed,
+    /// so that it can be started anew; 4, a mistake of ours.
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::InterfaceGone(_) | Self::MacChanged(_) => STATUS_DEVICE,
+            Self::WorkerEnded(_) => STATUS_MISTAKE,
+            _ => STATUS_NOT_STARTED,
+        }
+    }
+
     pub(super) fn exhausted(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Exhausted { what, source }
     }

@@ -4,21 +4,24 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::control::Control;
+use rustix::thread::CapabilitySet;
+
+use super::control::{self, Control};
 use super::floods::Floods;
 use super::opener::{OpenerThread, Terms};
 use super::plan::{Share, deal};
-use super::{Host, Listener, Running, ServeError, Worker, client_ports, ports};
+use super::privileges;
+use super::sandbox::{self, Kind};
+use super::{Host, Listener, NO_SECCOMP, Running, ServeError, Worker, client_ports, gro, ports};
 use crate::config::{Config, Mode};
-use crate::observe::control::DIRECTORY;
 use crate::ring::xsk::{BindMode, LARGEST_MTU, Xsk, XskConfig};
 use crate::stack::{ClientPorts, Queue, Stack, StackConfig};
 use crate::time::{Clock, Duration};
 use crate::wire::{Address, ChecksumPolicy};
-use crate::worker::{self, Mailbox, Setup, Wake, timespec};
+use crate::worker::{self, Filter, Mailbox, Setup, Wake, timespec};
 use crate::xdp::{
     AttachMode, Device, LoadOptions, Program, XdpError, check_unoccupied, has_perfmon,
     missing_capabilities,
@@ -44,6 +47,10 @@ pub(super) fn start(
     let queues = device.rx_queues();
     let shares = deal(queues, &config.cores, &available_cores())?;
     check_capabilities()?;
+    let plan = privileges::plan(&config.privileges)?;
+    if plan.is_some() && !clients.is_empty() {
+        return Err(ServeError::OpensConnections);
+    }
     if !clients.is_empty() {
         client_ports::check(&config.client_ports.ports(), &addresses)?;
     }
@@ -82,7 +89,7 @@ pub(super) fn start(
         device,
     };
     if attached == AttachMode::Generic {
-        prepare_generic(&mut running)?;
+        prepare_generic(&mut running, plan.is_some().then_some(&config.undo_by))?;
     }
     match was_up {
         true => wait_for_carrier(&running)?,
@@ -93,6 +100,15 @@ pub(super) fn start(
         )),
     }
     let sockets = open_queues(&mut running, config.mode, attached, &shares)?;
+    // What needed privileges is done.
+    let directory = control::directory(plan.as_ref());
+    if let Some(plan) = plan {
+        privileges::give_up(plan.account.as_ref(), CapabilitySet::empty())
+            .map_err(ServeError::GiveUp)?;
+        running.notices.extend(plan.notice);
+    }
+    let sandboxed = sandbox::prepare(&mut running, config.sandbox)?;
+    let control = control::bind(directory, &mut running.notices);
     let local = addresses;
     let addresses: Vec<Address> = local.iter().copied().map(Address::from).collect();
     let answered = start_workers(
@@ -102,8 +118,21 @@ pub(super) fn start(
         &addresses,
         &shares,
         sockets,
+        sandbox::filter(sandboxed, Kind::Worker)?,
     )?;
-    open_control(&mut running, config, answered)?;
+    if let Some(listener) = control {
+        let workers = running.workers.iter();
+        let mailboxes = workers.map(|worker| (worker.core, Arc::clone(&worker.mailbox)));
+        running.control = Some(Control::start(
+            listener,
+            mailboxes.collect(),
+            answered,
+            Arc::clone(&running.program),
+            config.defence.syn_limit,
+            running.clock,
+            sandbox::filter(sandboxed, Kind::Control)?,
+        )?);
+    }
     let client_ports = (!clients.is_empty()).then(|| config.client_ports.ports());
     add_services(&running.program, &addresses, &ports, client_ports).map_err(ServeError::Xdp)?;
     if !clients.is_empty() {
@@ -117,9 +146,14 @@ pub(super) fn start(
                 .map(|worker| Arc::clone(&worker.mailbox))
                 .collect(),
             clock: running.clock,
+            filter: sandbox::filter(sandboxed, Kind::Opener)?,
         };
         let opener = OpenerThread::start(terms).map_err(ServeError::exhausted("thread"))?;
         running.opener = Some(opener);
+    }
+    if let Some(filter) = sandbox::filter(sandboxed, Kind::Main)? {
+        let applied = filter.apply();
+        applied.map_err(|_| ServeError::Sandbox(NO_SECCOMP.to_owned()))?;
     }
     Ok(running)
 }
@@ -263,12 +297,25 @@ fn attach(
 }
 
 /// In generic mode the program sees frames behind receive offload, merged to 64 KiB.
-fn prepare_generic(running: &mut Running) -> Result<(), ServeError> {
-    running._gro = running.device.without_gro().map_err(ServeError::Device)?;
-    let interface = running.device.name();
+///
+/// `undo_by` is the helper of a server that gives its privileges up.
+fn prepare_generic(
+    running: &mut Running,
+    undo_by: Option<&Option<PathBuf>>,
+) -> Result<(), ServeError> {
+    let device = &running.device;
+    running._gro = match undo_by {
+        Some(Some(binary)) => gro::have_switched_off(binary, device).map_err(ServeError::Gro)?,
+        None | Some(None) => gro::switch_off(device).map_err(ServeError::Device)?,
+    };
     if running._gro.is_some() {
+        let interface = device.name();
+        let until = match undo_by {
+            Some(None) => "and stays so: `ethtool -K` switches it on again",
+            Some(Some(_)) | None => "until we end",
+        };
         running.notices.push(format!(
-            "generic mode: receive offload (GRO) of {interface} is off until we end"
+            "generic mode: receive offload (GRO) of {interface} is off {until}"
         ));
     }
     if running.device.driver() == "veth" {
@@ -364,6 +411,7 @@ fn start_workers(
     addresses: &[Address],
     shares: &[Share],
     sockets: Vec<Vec<Queue<Xsk>>>,
+    filter: Option<Filter>,
 ) -> Result<Arc<Wake>, ServeError> {
     let answered = Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?);
     let mut mailboxes = Vec::with_capacity(shares.len());
@@ -384,6 +432,7 @@ fn start_workers(
             clock: running.clock,
             mailbox: Arc::clone(&mailbox),
             next: (shares.len() > 1).then(|| Arc::clone(&mailboxes[(index + 1) % shares.len()])),
+            filter: filter.clone(),
         };
         let stack = StackConfig {
             tcp: config.tcp.clone(),
@@ -416,34 +465,6 @@ fn start_workers(
     }
     running.wait_for_workers()?;
     Ok(answered)
-}
-
-fn open_control(
-    running: &mut Running,
-    config: &Config,
-    answered: Arc<Wake>,
-) -> Result<(), ServeError> {
-    match Control::bind(Path::new(DIRECTORY)) {
-        Ok(listener) => {
-            let workers = running.workers.iter();
-            running.control = Some(Control::start(
-                listener,
-                workers
-                    .map(|worker| (worker.core, Arc::clone(&worker.mailbox)))
-                    .collect(),
-                answered,
-                Arc::clone(&running.program),
-                config.defence.syn_limit,
-                running.clock,
-            )?);
-        }
-        // No reason to serve nothing.
-        Err(error) => running.notices.push(format!(
-            "no control socket, so `corelane ss` and the like do not find this server: \
-             cannot make one in {DIRECTORY}: {error}"
-        )),
-    }
-    Ok(())
 }
 
 /// From the first service on, frames come to us.

@@ -14,7 +14,7 @@ use super::neighbour::{Neighbour, Route, Rtnetlink};
 use crate::stack::{ConnectError, Destination, Opening, ServiceId};
 use crate::time::{Clock, Duration, Instant};
 use crate::wire::{Address, Link, MacAddr};
-use crate::worker::Mailbox;
+use crate::worker::{Filter, Mailbox};
 
 /// Requests that may wait for the thread; and as many may wait for neighbours.
 const REQUESTS: usize = 4096;
@@ -108,6 +108,7 @@ pub(super) struct Terms {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) workers: Vec<Arc<Mailbox>>,
     pub(super) clock: Clock,
+    pub(super) filter: Option<Filter>,
 }
 
 /// The thread behind every [`Opener`]. Ends when it is dropped.
@@ -134,7 +135,12 @@ impl OpenerThread {
         };
         let thread = thread::Builder::new()
             .name("corelane-open".to_owned())
-            .spawn(move || pathfinder.run(&inbox, &ended))?;
+            .spawn(move || {
+                let filter = pathfinder.terms.filter.as_ref();
+                if filter.is_none_or(|filter| filter.apply().is_ok()) {
+                    pathfinder.run(&inbox, &ended);
+                }
+            })?;
         Ok(Self {
             opener: Opener { requests },
             end: Some(end),
@@ -372,6 +378,7 @@ mod tests {
             addresses: Vec::new(),
             workers: Vec::new(),
             clock: Clock::start(),
+            filter: None,
         };
         let way = Destination {
             local: Address::from_ipv4([198, 18, 0, 1]),

@@ -14,6 +14,7 @@ pub use self::chargen::Chargen;
 pub use self::discard::Discard;
 pub use self::echo::Echo;
 pub use self::http::Http;
+use self::http::Limits;
 use crate::ring::PacketIo;
 use crate::stack::Stack;
 use crate::tcp::SocketOptions;
@@ -49,19 +50,20 @@ impl Kind {
     /// Has a new instance serve `port` of `addresses` on `stack`.
     pub fn listen<P: PacketIo>(self, stack: &mut Stack<P>, addresses: &[Address], port: u16) {
         let options = stack.default_options().clone();
-        self.listen_with(stack, addresses, port, options);
+        self.listen_with(stack, addresses, port, options, Limits::default());
     }
 
-    /// The same, with `options` for its connections to begin with.
+    /// The same, with `options` for its connections to begin with, and `limits` if it is HTTP.
     pub fn listen_with<P: PacketIo>(
         self,
         stack: &mut Stack<P>,
         addresses: &[Address],
         port: u16,
         options: SocketOptions,
+        limits: Limits,
     ) {
         match self {
-            Self::Http => stack.listen_with(addresses, port, options, Http),
+            Self::Http => stack.listen_with(addresses, port, options, Http::new(limits)),
             Self::Echo => stack.listen_with(addresses, port, options, Echo),
             Self::Discard => stack.listen_with(addresses, port, options, Discard),
             Self::Chargen => stack.listen_with(addresses, port, options, Chargen),

@@ -61,6 +61,12 @@ impl Flow {
             fast_open: false,
         }
     }
+
+    /// When the application wants to hear of the connection.
+    pub(super) fn application_deadline(&self, service: &dyn AnyService) -> Option<Instant> {
+        (self.connection != UNOPENED && self.tcb.state() != State::Closed)
+            .then(|| service.deadline(self.connection))?
+    }
 }
 
 /// See the module.
@@ -125,6 +131,20 @@ impl Conversation<'_> {
             core: self.core,
         };
         self.flow.tcb.handle_timeout(&mut cx);
+    }
+
+    /// Tells the application that its own deadline has come, if it has.
+    pub(super) fn handle_application_timeout(&mut self) {
+        if self
+            .flow
+            .application_deadline(self.service)
+            .is_some_and(|due| due <= self.now)
+        {
+            let connection = self.flow.connection;
+            self.with_service(|service, socket| service.on_timer(connection, socket));
+            self.offer_unread();
+            self.tell_peer_close();
+        }
     }
 
     /// There is room to send again.

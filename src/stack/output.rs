@@ -169,7 +169,16 @@ impl<P: PacketIo> Stack<P> {
         if flow.tcb.is_starved() && !std::mem::replace(&mut flow.starved, true) {
             self.starved.push_back(id);
         }
-        let due = flow.tcb.next_deadline();
+        let application = self
+            .services
+            .get(usize::from(flow.service))
+            .and_then(|service| flow.application_deadline(&**service));
+        let due = flow
+            .tcb
+            .next_deadline()
+            .into_iter()
+            .chain(application)
+            .min();
         if let Some(due) = due
             && self.wheel.deadline(id.index).is_none_or(|set| due < set)
         {
@@ -195,6 +204,7 @@ impl<P: PacketIo> Stack<P> {
             {
                 conversation.handle_timeout();
             }
+            conversation.handle_application_timeout();
             self.mark_dirty(id);
         }
     }

@@ -42,6 +42,24 @@ pub trait Service: Send + 'static {
         socket.close();
     }
 
+    /// When [`on_timer`](Self::on_timer) is due for a connection; `None`: never. Asked after
+    /// everything that has happened to it; a service that never sets one keeps this, and pays
+    /// nothing. What has passed must not be answered again after the callback.
+    fn deadline(&self, connection: &Self::Connection) -> Option<Instant> {
+        let _ = connection;
+        None
+    }
+
+    /// The connection's [`deadline`](Self::deadline) has come.
+    fn on_timer(&mut self, connection: &mut Self::Connection, socket: &mut Socket<'_>) {
+        let _ = (connection, socket);
+    }
+
+    /// What the service has counted, by names of its own; shown with the stack's counters.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// A connection that was to be opened is not: no way to the peer, no answer, or a refusal.
     /// Instead of [`on_open`](Self::on_open); `token` is what it would have been known by.
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError) {
@@ -176,6 +194,9 @@ pub(super) trait AnyService: Send {
     fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize;
     fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>);
     fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>);
+    fn deadline(&self, connection: u32) -> Option<Instant>;
+    fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>);
+    fn counters(&self) -> Vec<(&'static str, u64)>;
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError);
     fn on_close(&mut self, connection: u32, reason: CloseReason);
 }
@@ -209,6 +230,21 @@ impl<S: Service> AnyService for Hosted<S> {
         if let Some(connection) = self.connections.get_mut(connection) {
             self.service.on_peer_close(connection, socket);
         }
+    }
+
+    fn deadline(&self, connection: u32) -> Option<Instant> {
+        let connection = self.connections.get(connection)?;
+        self.service.deadline(connection)
+    }
+
+    fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>) {
+        if let Some(connection) = self.connections.get_mut(connection) {
+            self.service.on_timer(connection, socket);
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.service.counters()
     }
 
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError) {

@@ -80,17 +80,20 @@ pub enum Phase {
     Aborted,
     /// It could not be pinned to its core and has ended.
     NotPinned,
+    /// It could not be confined to its system calls and has ended.
+    NotConfined,
     /// It has ended.
     Ended,
 }
 
 impl Phase {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Starting,
         Self::Running,
         Self::Draining,
         Self::Aborted,
         Self::NotPinned,
+        Self::NotConfined,
         Self::Ended,
     ];
 }
@@ -256,7 +259,7 @@ pub(super) struct EndOnDrop(pub(super) Arc<Mailbox>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        if self.0.phase() != Phase::NotPinned {
+        if !matches!(self.0.phase(), Phase::NotPinned | Phase::NotConfined) {
             self.0.set_phase(Phase::Ended);
         }
     }

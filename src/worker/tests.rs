@@ -40,6 +40,7 @@ impl Lone {
             clock: Clock::start(),
             mailbox: Arc::new(mailbox),
             next,
+            filter: None,
         };
         let other_workers = usize::from(setup.next.is_some());
         let clock = setup.clock;

@@ -19,7 +19,10 @@ pub enum XdpError {
     #[error("Linux {0} is too old for the XDP program: use 6.1 or later")]
     KernelTooOld(String),
     /// The process lacks these capabilities.
-    #[error("missing capability {0}: run as root or give them to the binary with setcap")]
+    #[error(
+        "missing capability {0}: run as root, give the binary what it needs (`setcap \
+         {NEEDED_CAPABILITIES}=ep BINARY`), or name it in AmbientCapabilities= of the systemd unit"
+    )]
     MissingCapability(String),
     /// The kernel refused although the capabilities are there.
     #[error(
@@ -161,6 +164,10 @@ pub enum XdpError {
         source: libbpf_rs::Error,
     },
 }
+
+/// What a server without root needs, as `setcap` takes it.
+pub const NEEDED_CAPABILITIES: &str =
+    "cap_bpf,cap_net_admin,cap_net_raw,cap_ipc_lock,cap_net_bind_service";
 
 /// The capabilities that this thread lacks for the program and its sockets, all at once: the kernel
 /// would tell of one at a time, by EPERM.

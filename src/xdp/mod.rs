@@ -1,7 +1,7 @@
 //! The XDP program and the interface that it sits on: load, configure, attach, detach.
 //!
-//! With `ring/umem.rs` and `ring/xsk.rs` the only place for `unsafe`, which is in `sys` (and in
-//! the skeleton that `program` includes). libbpf-rs is used nowhere
+//! With `ring/umem.rs` and `ring/xsk.rs` the only place for `unsafe`, which is in `sys`, in `trap`
+//! (a signal's handler, of no other place) and in the skeleton that `program` includes. libbpf-rs is used nowhere
 //! else; since its 0.25 cannot force driver or generic mode, `sys` calls libbpf's `bpf_link_create`
 //! itself.
 //!
@@ -23,11 +23,13 @@ mod program;
 mod settings;
 mod syn_limit;
 mod sys;
+mod trap;
 
 pub use device::{Device, DeviceError, GroOff, RssSettings};
-pub use error::{XdpError, has_perfmon, missing_capabilities};
+pub use error::{NEEDED_CAPABILITIES, XdpError, has_perfmon, missing_capabilities};
 pub use prefix::{BadPrefix, Prefix};
 pub use program::{
     AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,
 };
 pub use syn_limit::{BadSynLimit, SynLimit, SynTerms};
+pub use trap::report_forbidden_calls;

@@ -140,3 +140,49 @@ fn wrk_sees_no_error() {
     }
     server.stop();
 }
+
+/// Slowloris: an octet every quarter of a second, for ever.
+#[test]
+fn a_slow_client_is_given_up_and_an_honest_one_is_served() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let path = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("slow.toml");
+    std::fs::write(&path, "[http]\nheader-timeout = \"2s\"\n").expect("cargo made its directory");
+    let path = path.to_str().expect("UTF-8");
+    let server = Server::start(&lab.server, &["--config", path, "http:80"]);
+    let script = format!(
+        "import socket, time\n\
+         s = socket.create_connection(('{SERVER_V4}', 80), 5)\n\
+         s.settimeout(0.25)\n\
+         begun, heard = time.monotonic(), b''\n\
+         text = b'GET / HTTP/1.1\\r\\nHost: a\\r\\nX: ' + b'y' * 400\n\
+         for octet in text:\n\
+        \x20   try:\n\
+        \x20       s.send(bytes([octet]))\n\
+        \x20       heard += s.recv(4096)\n\
+        \x20       break\n\
+        \x20   except TimeoutError:\n\
+        \x20       pass\n\
+         print(time.monotonic() - begun, heard.decode().splitlines()[0])\n"
+    );
+    let slow = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            let output = lab
+                .client
+                .command(30, "python3")
+                .args(["-c", &script])
+                .output();
+            succeed("python3", output.expect("python3 is installed"))
+        });
+        let url = format!("http://{SERVER_V4}/");
+        assert_eq!(curl_text(&lab, &[&url]), "hello, world\n");
+        slow.join().expect("no panic")
+    });
+    let (seconds, status) = slow.split_once(' ').expect("a time and a status");
+    assert_eq!(status.trim(), "HTTP/1.1 408 Request Timeout");
+    let seconds: f64 = seconds.parse().expect("a number");
+    assert!((1.9..15.0).contains(&seconds), "{seconds}");
+    assert_eq!(server.count("http_header_timeouts"), 1);
+    server.stop();
+    lab.assert_clean();
+}

@@ -152,7 +152,7 @@ fn an_idle_server_stops_soon_and_leaves_nothing() {
     let lab = Lab::new(Link::default());
     for signal in [Signal::INT, Signal::TERM] {
         let mut server = Server::start(&lab.server, &["http:80", "echo:7", "discard:9"]);
-        let control = format!("/run/corelane/{}.sock", server.pid());
+        let control = format!("/run/corelane/nobody/{}.sock", server.pid());
         assert!(std::path::Path::new(&control).exists(), "{control}");
         server.signal(signal);
         let status = server.wait(Duration::from_secs(3));

@@ -15,6 +15,7 @@ mod http;
 mod interop;
 mod lifecycle;
 mod path;
+mod privileges;
 mod queues;
 mod relay;
 mod relayed;

@@ -24,7 +24,16 @@ impl Server {
     /// `corelane serve --interface SERVER_IF` with more `arguments`, when it is ready. Fails the
     /// test if it does not become so.
     pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Self {
-        let mut child = command(namespace, arguments)
+        Self::start_behind(namespace, &[], arguments)
+    }
+
+    /// As [`Server::start`], behind `wrapper`, a command that runs the rest of its arguments.
+    pub(crate) fn start_behind(
+        namespace: &Namespace,
+        wrapper: &[&str],
+        arguments: &[&str],
+    ) -> Self {
+        let mut child = command(namespace, wrapper, arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -185,16 +194,12 @@ impl Drop for Server {
 }
 
 /// The server must not outlive a test that is killed.
-fn command(namespace: &Namespace, arguments: &[&str]) -> Command {
+fn command(namespace: &Namespace, wrapper: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new("ip");
-    command.args([
-        "netns",
-        "exec",
-        namespace.name(),
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-    ]);
+    command.args(["netns", "exec", namespace.name()]);
+    command.args(wrapper);
+    // Last, since it does not outlast a change of the user.
+    command.args(["setpriv", "--pdeathsig", "KILL"]);
     command.arg(env!("CARGO_BIN_EXE_corelane"));
     command
         .args(["serve", "--interface", SERVER_IF])

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use corelane::wire::{Address, MacAddr};
 use corelane::xdp::{
-    AttachMode, Device, DeviceError, LoadOptions, Program, SynLimit, SynTerms, XdpError,
-    attached_program, has_perfmon, missing_capabilities,
+    AttachMode, Device, DeviceError, LoadOptions, NEEDED_CAPABILITIES, Program, SynLimit, SynTerms,
+    XdpError, attached_program, has_perfmon, missing_capabilities,
 };
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -136,7 +136,10 @@ fn a_missing_capability_is_named() {
                 .unwrap_err()
                 .to_string()
         };
-        let mend = "run as root or give them to the binary with setcap";
+        let mend = format!(
+            "run as root, give the binary what it needs (`setcap {NEEDED_CAPABILITIES}=ep BINARY`), or \
+             name it in AmbientCapabilities= of the systemd unit"
+        );
         without(CapabilitySet::NET_RAW);
         assert_eq!(failure(), format!("missing capability CAP_NET_RAW: {mend}"));
         without(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN);

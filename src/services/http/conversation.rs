@@ -3,8 +3,10 @@
 //! and the fuzz target.
 
 use super::connection::Connection;
+use super::limits::Limits;
 use super::request::MAX_HEAD;
 use crate::services::output::Pipe;
+use crate::time::Instant;
 
 /// Octets that the fuzz target lets a server send: what is asked for may be a tebioctet.
 #[cfg(fuzzing)]
@@ -56,7 +58,7 @@ fn converse_within(
     let mut rooms = rooms.iter().copied().cycle();
     let mut room = || rooms.next().expect("there is some room");
     let mut it = Exchange {
-        connection: Connection::default(),
+        connection: Connection::new(&Limits::default(), Instant::ZERO),
         pipe: Pipe::new(0, piece),
         unread: Vec::new(),
         left,

@@ -10,8 +10,8 @@
 //!
 //! What is refused closes the connection: 400 (malformed; no or two `Host`; two
 //! `Content-Length`; `Content-Length` with `Transfer-Encoding`; the peer closed in the middle of a
-//! request), 413 (content of more than 1 MiB), 414 and 431 (head of more than 8 KiB or 64 fields),
-//! 501 (any transfer coding), 505. 404 and 405 leave it open. Content of requests is skipped
+//! request), 413 (content of more than 1 MiB or what [`Limits`] say), 414 and 431 (head of more than 8 KiB or 64 fields),
+//! 501 (any transfer coding), 505; and 408 where the rest of a request takes too long ([`Limits`]). 404 and 405 leave it open. Content of requests is skipped
 //! before they are answered. After the last response our side is closed, and up to 1 MiB that
 //! still arrives is thrown away.
 
@@ -19,24 +19,52 @@ mod connection;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod conversation;
+mod limits;
 mod request;
 mod response;
 #[cfg(test)]
 mod tests;
 
 pub use self::connection::Connection;
+pub use self::limits::Limits;
+use self::limits::Tally;
+use self::response::Status;
 use crate::stack::{Service, Socket};
+use crate::time::Instant;
 
-/// The server. Keeps nothing between connections.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Http;
+/// The server. Keeps nothing between connections but what it has counted.
+#[derive(Clone, Debug, Default)]
+pub struct Http {
+    limits: Limits,
+    tally: Tally,
+}
+
+impl Http {
+    /// A server with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            tally: Tally::default(),
+        }
+    }
+
+    /// After each event of a connection.
+    fn settle(&mut self, connection: &mut Connection, now: Instant) {
+        connection.settle(&self.limits, now);
+        match connection.take_refused() {
+            Some(Status::ContentTooLarge) => self.tally.bodies_too_large += 1,
+            Some(_) => self.tally.heads_too_large += 1,
+            None => {}
+        }
+    }
+}
 
 impl Service for Http {
     type Connection = Connection;
 
     fn on_open(&mut self, socket: &mut Socket<'_>) -> Connection {
         socket.set_nodelay(true);
-        Connection::default()
+        Connection::new(&self.limits, socket.now())
     }
 
     fn on_data(
@@ -45,14 +73,32 @@ impl Service for Http {
         socket: &mut Socket<'_>,
         data: &[u8],
     ) -> usize {
-        connection.handle_data(socket, data)
+        let consumed = connection.handle_data(socket, data);
+        self.settle(connection, socket.now());
+        consumed
     }
 
     fn on_writable(&mut self, connection: &mut Connection, socket: &mut Socket<'_>) {
         connection.handle_writable(socket);
+        self.settle(connection, socket.now());
     }
 
     fn on_peer_close(&mut self, connection: &mut Connection, socket: &mut Socket<'_>) {
         connection.handle_peer_close(socket);
+        self.settle(connection, socket.now());
+    }
+
+    fn deadline(&self, connection: &Connection) -> Option<Instant> {
+        connection.deadline()
+    }
+
+    fn on_timer(&mut self, connection: &mut Connection, socket: &mut Socket<'_>) {
+        let waited = connection.handle_timeout(socket);
+        self.tally.timed_out(waited);
+        self.settle(connection, socket.now());
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.tally.named().to_vec()
     }
 }

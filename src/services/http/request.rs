@@ -8,8 +8,6 @@ use super::response::{Body, Persistence, Response, Status};
 pub(super) const MAX_HEAD: usize = 8192;
 /// Fields of the largest head.
 const MAX_FIELDS: usize = 64;
-/// Octets of the largest content that is skipped.
-pub(super) const MAX_CONTENT: u64 = 1 << 20;
 /// Octets of the largest `/bytes/N`.
 const MAX_BYTES: u64 = 1 << 40;
 
@@ -35,16 +33,17 @@ pub(super) struct Request {
     pub(super) expects_continue: bool,
 }
 
-/// Parses the head at the beginning of `data`, which must not start with an empty line.
+/// Parses the head at the beginning of `data`, which must not start with an empty line. Content of
+/// more than `max_content` octets is refused.
 ///
 /// Looks at [`MAX_HEAD`] octets at most. A head that is in error stays so whatever follows: the
 /// outcome does not depend on how much of it has arrived when one looks.
-pub(super) fn parse(data: &[u8]) -> Parsed {
+pub(super) fn parse(data: &[u8], max_content: u64) -> Parsed {
     let window = &data[..data.len().min(MAX_HEAD)];
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     let status = match head.parse_with_uninit_headers(window, &mut fields) {
-        Ok(httparse::Status::Complete(len)) => match examine(&head) {
+        Ok(httparse::Status::Complete(len)) => match examine(&head, max_content) {
             Ok(request) => return Parsed::Complete { request, len },
             Err(status) => status,
         },
@@ -79,7 +78,7 @@ struct Fields {
     expects_continue: bool,
 }
 
-fn examine(head: &httparse::Request<'_, '_>) -> Result<Request, Status> {
+fn examine(head: &httparse::Request<'_, '_>, max_content: u64) -> Result<Request, Status> {
     let (Some(method), Some(target)) = (head.method, head.path) else {
         return Err(Status::BadRequest);
     };
@@ -98,7 +97,7 @@ fn examine(head: &httparse::Request<'_, '_>) -> Result<Request, Status> {
         });
     }
     let content = fields.content_length.unwrap_or(0);
-    if content > MAX_CONTENT {
+    if content > max_content {
         return Err(Status::ContentTooLarge);
     }
     let persistence = match (is_1_1, fields.close, fields.keep_alive) {

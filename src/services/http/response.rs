@@ -59,6 +59,7 @@ pub(super) enum Status {
     BadRequest,
     NotFound,
     MethodNotAllowed,
+    RequestTimeout,
     ContentTooLarge,
     UriTooLong,
     FieldsTooLarge,
@@ -72,6 +73,7 @@ impl Status {
             Self::BadRequest => "400 Bad Request",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::RequestTimeout => "408 Request Timeout",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UriTooLong => "414 URI Too Long",
             Self::FieldsTooLarge => "431 Request Header Fields Too Large",
@@ -155,6 +157,11 @@ impl Sending {
         }
     }
 
+    /// Octets sent so far.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Sends what there is room for. Returns whether that was the rest.
     pub(super) fn advance(&mut self, output: &mut impl Output) -> bool {
         if self.response == HELLO_RESPONSE {
@@ -217,6 +224,7 @@ mod tests {
             Status::BadRequest,
             Status::NotFound,
             Status::MethodNotAllowed,
+            Status::RequestTimeout,
             Status::ContentTooLarge,
             Status::UriTooLong,
             Status::FieldsTooLarge,

@@ -5,8 +5,13 @@ use proptest::prelude::*;
 
 use super::connection::Connection;
 use super::conversation::{converse, cut, seen, whole};
-use super::request::{MAX_CONTENT, MAX_HEAD};
+use super::limits::Limits;
+use super::request::MAX_HEAD;
 use crate::services::output::Pipe;
+use crate::time::Instant;
+
+/// What [`Limits`] say by default.
+const MAX_CONTENT: u64 = 1 << 20;
 
 const HELLO: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nhello, world\n";
@@ -286,7 +291,7 @@ fn what_follows_the_end_is_bounded() {
 
 #[test]
 fn a_whole_head_allocates_nothing() {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(&Limits::default(), Instant::ZERO);
     let mut pipe = Pipe::new(10_000, 1460);
     connection.handle_data(&mut pipe, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.partial_capacity(), 0);

@@ -41,6 +41,9 @@ impl Prr {
         let mut sndcnt = if ack.pipe > ssthresh {
             let share = u64::from(self.delivered) * u64::from(ssthresh);
             let share = share.div_ceil(u64::from(self.recover_fs));
+            // In whole segments, as its authors have it in Linux: half of one would wait for another
+            // acknowledgment, and in a small window there may be none, but the timer.
+            let share = share.next_multiple_of(u64::from(smss));
             // RecoverFS is not below the first `pipe`: the share does not exceed a window.
             u32::try_from(share)
                 .unwrap_or(u32::MAX)
@@ -93,12 +96,27 @@ mod tests {
             let pipe = 19 + sent - 1 - delivered;
             let cwnd = prr.on_ack(&ack(1, pipe, pipe + 1), ssthresh, smss);
             let room = cwnd.expect("a window") - 1_000 * pipe;
-            assert_eq!(room, (500 * delivered).saturating_sub(1_000 * sent));
-            if room >= 1_000 {
+            assert_eq!(room, 1_000 * delivered.div_ceil(2).saturating_sub(sent));
+            if room > 0 {
                 prr.on_sent(1_000);
                 sent += 1;
             }
         }
         assert_eq!(sent, 4, "for eight");
+    }
+
+    /// Of three segments out one is lost, and two are allowed: the second that arrives lets another
+    /// one go, though the share is but a third of it. Nothing else could show that the retransmission
+    /// is lost, before the timer does.
+    #[test]
+    fn a_part_of_a_segment_is_a_segment() {
+        let mut prr = Prr::default();
+        prr.begin();
+        let (ssthresh, smss) = (2_000, 1_000);
+        assert_eq!(prr.on_ack(&ack(1, 3, 3), ssthresh, smss), Some(4_000));
+        prr.on_sent(1_000);
+        assert_eq!(prr.on_ack(&ack(1, 3, 3), ssthresh, smss), Some(4_000));
+        prr.on_sent(1_000);
+        assert_eq!(prr.on_ack(&ack(1, 3, 3), ssthresh, smss), Some(3_000));
     }
 }

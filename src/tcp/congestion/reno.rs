@@ -230,9 +230,10 @@ mod tests {
         reno.on_ack(&sack(16_000));
         assert_eq!(reno.cwnd(), 16_000, "two delivered, one for them is out");
         reno.on_ack(&sack(15_000));
-        assert_eq!(reno.cwnd(), 15_500);
-        reno.on_ack(&sack(14_000));
-        assert_eq!(reno.cwnd(), 15_000, "one more");
+        assert_eq!(reno.cwnd(), 16_000, "three delivered, one more");
+        reno.on_sent(NOW, 1_000, 15_000);
+        reno.on_ack(&sack(15_000));
+        assert_eq!(reno.cwnd(), 15_000, "four delivered, two for them are out");
         reno.on_recovered(NOW, 4_000);
         assert_eq!(reno.cwnd(), 10_000);
     }

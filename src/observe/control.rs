@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::protocol::{self, Reply, Request};
 
@@ -20,8 +21,6 @@ pub const DIRECTORY: &str = "/run/corelane";
 
 /// How long a client waits for each part of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a server waits for a client, which keeps others and the server's end waiting.
-const SERVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A server's control socket. Its file goes when it is dropped.
 #[derive(Debug)]
@@ -77,9 +76,6 @@ impl Listener {
         if !user.is_root() && user != rustix::process::geteuid() {
             return None;
         }
-        client.set_nonblocking(false).ok()?;
-        client.set_read_timeout(Some(SERVER_PATIENCE)).ok()?;
-        client.set_write_timeout(Some(SERVER_PATIENCE)).ok()?;
         Some(client)
     }
 
@@ -140,9 +136,7 @@ pub fn directory_of(directory: &Path, name: &str, uid: u32, gid: u32) -> io::Res
 /// Removes the sockets on which nobody listens any more.
 fn remove_stale(directory: &Path) {
     for (_, path) in sockets(directory).unwrap_or_default() {
-        if matches!(UnixStream::connect(&path), Err(error)
-            if error.kind() == io::ErrorKind::ConnectionRefused)
-        {
+        if matches!(knock(&path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused) {
             let _ = fs::remove_file(path);
         }
     }
@@ -240,7 +234,7 @@ fn only(directory: &Path) -> Result<(PathBuf, UnixStream), AskError> {
 }
 
 fn connect(path: &Path) -> Result<UnixStream, AskError> {
-    UnixStream::connect(path).map_err(|source| match source.kind() {
+    knock(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             AskError::NoServer(path.to_owned())
         }
@@ -250,6 +244,17 @@ fn connect(path: &Path) -> Result<UnixStream, AskError> {
             source,
         },
     })
+}
+
+/// Connects to a socket, or fails at once. [`UnixStream::connect`] would wait for a server that does
+/// not take its clients in, for ever if it hangs.
+fn knock(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Why a server was not asked.
@@ -349,6 +354,36 @@ mod tests {
         let _second = Listener::bind(&directory.0, 2).unwrap();
         let error = ask(&directory.0, Target::Only, &SHOW).unwrap_err();
         assert!(error.to_string().contains("1, 2"), "{error}");
+    }
+
+    /// Whoever hangs holds nobody up.
+    #[test]
+    fn a_server_that_takes_no_clients_in_is_left_alone() {
+        let directory = Directory::new("hung");
+        fs::create_dir_all(&directory.0).unwrap();
+        let path = directory.0.join("1.sock");
+        let hung = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&hung, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&hung, 0).unwrap();
+        let waiting: Vec<_> = std::iter::from_fn(|| knock(&path).ok()).take(8).collect();
+        assert!(waiting.len() < 8, "its queue is full");
+        let (done, is_done) = std::sync::mpsc::channel();
+        let within = directory.0.clone();
+        thread::spawn(move || {
+            let other = Listener::bind(&within, 2).unwrap();
+            let asked = ask(&within, Target::Pid(1), &SHOW);
+            done.send((other, asked)).unwrap();
+        });
+        let (_other, asked) = is_done.recv_timeout(PATIENCE * 4).expect("no wait");
+        let error = asked.unwrap_err().to_string();
+        assert!(error.contains("does not answer"), "{error}");
+        assert!(path.exists(), "it is not dead");
     }
 
     #[test]

@@ -193,8 +193,8 @@ fn root_that_can_be_nobody_else_gives_up_what_it_has() {
     let wrapper = ["setpriv", "--bounding-set", bound, "--inh-caps", bound];
     for mode in ["auto", "generic"] {
         let mut server = Server::start_behind(&lab.server, &wrapper, &["--mode", mode, "http:80"]);
-        let is_said = || server.output().contains("without CAP_SETUID and CAP_SETGID");
-        assert!(wait_until(Duration::from_secs(5), is_said));
+        let said = server.output();
+        assert!(said.contains("without CAP_SETUID and CAP_SETGID"), "{said}");
         let main = PathBuf::from(format!("/proc/{}", server.pid()));
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(status(&main, set), "0000000000000000", "{set}");

@@ -35,9 +35,15 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The directory cannot be made or written, or a living server has a socket of this name.
+    /// The directory cannot be made or written, or is neither ours nor root's, or a living server has a
+    /// socket of this name.
     pub fn bind(directory: &Path, pid: u32) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        let owner = fs::symlink_metadata(directory)?.uid();
+        // Someone else could put a link in the place of the socket, whose mode is changed below.
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Err(foreign());
+        }
         remove_stale(directory);
         let path = directory.join(format!("{pid}.sock"));
         if path.exists() {
@@ -107,7 +113,6 @@ impl Drop for Listener {
 ///
 /// `directory` belongs to someone else, or what is there under the user's name does.
 pub fn directory_of(directory: &Path, name: &str, uid: u32, gid: u32) -> io::Result<PathBuf> {
-    let foreign = || io::Error::other("it, or what is in it, belongs to someone else");
     fs::create_dir_all(directory)?;
     let own = rustix::process::geteuid().as_raw();
     // Someone else could put links there.
@@ -131,6 +136,10 @@ pub fn directory_of(directory: &Path, name: &str, uid: u32, gid: u32) -> io::Res
     }
     fchown(&opened, Some(uid), Some(gid))?;
     Ok(path)
+}
+
+fn foreign() -> io::Error {
+    io::Error::other("it, or what is in it, belongs to someone else")
 }
 
 /// Removes the sockets on which nobody listens any more.
@@ -337,6 +346,20 @@ mod tests {
         let mode = fs::metadata(listener.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(listener);
+        assert!(files(&directory).is_empty());
+    }
+
+    #[test]
+    fn a_directory_of_someone_else_is_not_used() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can give a directory away");
+            return;
+        }
+        let directory = Directory::new("foreign");
+        fs::create_dir_all(&directory.0).unwrap();
+        std::os::unix::fs::chown(&directory.0, Some(12_345), None).unwrap();
+        let error = Listener::bind(&directory.0, 1).unwrap_err();
+        assert!(error.to_string().contains("someone else"), "{error}");
         assert!(files(&directory).is_empty());
     }
 

@@ -12,6 +12,7 @@
 //!
 //! The end goes the other way round, whether it was asked for or is the end of an error.
 
+mod client;
 mod client_ports;
 mod control;
 mod error;

@@ -1,9 +1,8 @@
-//! The control socket: what the server reads, and what `corelane ss` and `stats` read of a server
-//! and print.
+//! The control socket: what the server reads, and what `corelane` reads of a server and prints.
 #![no_main]
 
 use corelane::observe::protocol::{Reply, read_reply, read_request, write_line};
-use corelane::observe::{Detail, connections_table, stats_table};
+use corelane::observe::{Detail, connections_table, denied_table, stats_table, syn_limit_line};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -31,6 +30,12 @@ fuzz_target!(|data: &[u8]| {
         Reply::Stats(stats) => {
             stats_table(&stats);
         }
-        Reply::Error(_) => {}
+        Reply::Denied(denied) => {
+            denied_table(&denied);
+        }
+        Reply::SynLimit(state) => {
+            syn_limit_line(&state);
+        }
+        Reply::Done | Reply::Error(_) => {}
     }
 });

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -261,7 +262,7 @@ fn main() -> ExitCode {
         // A reader that has seen enough: `corelane ss | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("corelane: {error}");
+            log(&error);
             match error {
                 Error::Serve(error) => ExitCode::from(error.exit_status()),
                 _ => ExitCode::FAILURE,
@@ -294,9 +295,9 @@ fn serve(arguments: Serve) -> Result<(), Error> {
     let config = config(settings(arguments).or(file))?;
     let mut signals = Signals::install()?;
     let mut running = Server::new(config).start()?;
-    running.on_notice(|notice| eprintln!("corelane: {notice}"));
+    running.on_notice(|notice| log(notice));
     for notice in running.notices() {
-        eprintln!("corelane: {notice}");
+        log(notice);
     }
     {
         let mut out = io::stdout().lock();
@@ -309,11 +310,19 @@ fn serve(arguments: Serve) -> Result<(), Error> {
     match running.serve(&mut signals)? {
         Ending::Drained => {}
         Ending::Reset(count) => {
-            eprintln!("corelane: connections that did not end in time and were reset: {count}");
+            log(format_args!(
+                "connections that did not end in time and were reset: {count}"
+            ));
         }
-        Ending::Forced => eprintln!("corelane: ended at once, by a second signal"),
+        Ending::Forced => log("ended at once, by a second signal"),
     }
     Ok(())
+}
+
+/// A line on stderr. One that cannot be written, since the disk is full or nobody reads any more, is
+/// lost; `eprintln!` would panic, and end the server.
+fn log(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "corelane: {line}");
 }
 
 /// What the settings say. A server that is nothing else keeps no privileges, and is confined.

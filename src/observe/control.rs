@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::protocol::{self, Reply, Request};
 
@@ -20,8 +21,6 @@ pub const DIRECTORY: &str = "/run/corelane";
 
 /// How long a client waits for each part of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a server waits for a client, which keeps others and the server's end waiting.
-const SERVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A server's control socket. Its file goes when it is dropped.
 #[derive(Debug)]
@@ -36,9 +35,15 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The directory cannot be made or written, or a living server has a socket of this name.
+    /// The directory cannot be made or written, or is neither ours nor root's, or a living server has a
+    /// socket of this name.
     pub fn bind(directory: &Path, pid: u32) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        let owner = fs::symlink_metadata(directory)?.uid();
+        // Someone else could put a link in the place of the socket, whose mode is changed below.
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Err(foreign());
+        }
         remove_stale(directory);
         let path = directory.join(format!("{pid}.sock"));
         if path.exists() {
@@ -77,9 +82,6 @@ impl Listener {
         if !user.is_root() && user != rustix::process::geteuid() {
             return None;
         }
-        client.set_nonblocking(false).ok()?;
-        client.set_read_timeout(Some(SERVER_PATIENCE)).ok()?;
-        client.set_write_timeout(Some(SERVER_PATIENCE)).ok()?;
         Some(client)
     }
 
@@ -111,7 +113,6 @@ impl Drop for Listener {
 ///
 /// `directory` belongs to someone else, or what is there under the user's name does.
 pub fn directory_of(directory: &Path, name: &str, uid: u32, gid: u32) -> io::Result<PathBuf> {
-    let foreign = || io::Error::other("it, or what is in it, belongs to someone else");
     fs::create_dir_all(directory)?;
     let own = rustix::process::geteuid().as_raw();
     // Someone else could put links there.
@@ -137,12 +138,14 @@ pub fn directory_of(directory: &Path, name: &str, uid: u32, gid: u32) -> io::Res
     Ok(path)
 }
 
+fn foreign() -> io::Error {
+    io::Error::other("it, or what is in it, belongs to someone else")
+}
+
 /// Removes the sockets on which nobody listens any more.
 fn remove_stale(directory: &Path) {
     for (_, path) in sockets(directory).unwrap_or_default() {
-        if matches!(UnixStream::connect(&path), Err(error)
-            if error.kind() == io::ErrorKind::ConnectionRefused)
-        {
+        if matches!(knock(&path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused) {
             let _ = fs::remove_file(path);
         }
     }
@@ -240,7 +243,7 @@ fn only(directory: &Path) -> Result<(PathBuf, UnixStream), AskError> {
 }
 
 fn connect(path: &Path) -> Result<UnixStream, AskError> {
-    UnixStream::connect(path).map_err(|source| match source.kind() {
+    knock(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             AskError::NoServer(path.to_owned())
         }
@@ -250,6 +253,17 @@ fn connect(path: &Path) -> Result<UnixStream, AskError> {
             source,
         },
     })
+}
+
+/// Connects to a socket, or fails at once. [`UnixStream::connect`] would wait for a server that does
+/// not take its clients in, for ever if it hangs.
+fn knock(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Why a server was not asked.
@@ -336,6 +350,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_someone_else_is_not_used() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can give a directory away");
+            return;
+        }
+        let directory = Directory::new("foreign");
+        fs::create_dir_all(&directory.0).unwrap();
+        std::os::unix::fs::chown(&directory.0, Some(12_345), None).unwrap();
+        let error = Listener::bind(&directory.0, 1).unwrap_err();
+        assert!(error.to_string().contains("someone else"), "{error}");
+        assert!(files(&directory).is_empty());
+    }
+
+    #[test]
     fn a_server_is_found_as_the_only_one_by_pid_and_by_path() {
         let directory = Directory::new("found");
         let listener = Listener::bind(&directory.0, 1).unwrap();
@@ -349,6 +377,36 @@ mod tests {
         let _second = Listener::bind(&directory.0, 2).unwrap();
         let error = ask(&directory.0, Target::Only, &SHOW).unwrap_err();
         assert!(error.to_string().contains("1, 2"), "{error}");
+    }
+
+    /// Whoever hangs holds nobody up.
+    #[test]
+    fn a_server_that_takes_no_clients_in_is_left_alone() {
+        let directory = Directory::new("hung");
+        fs::create_dir_all(&directory.0).unwrap();
+        let path = directory.0.join("1.sock");
+        let hung = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&hung, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&hung, 0).unwrap();
+        let waiting: Vec<_> = std::iter::from_fn(|| knock(&path).ok()).take(8).collect();
+        assert!(waiting.len() < 8, "its queue is full");
+        let (done, is_done) = std::sync::mpsc::channel();
+        let within = directory.0.clone();
+        thread::spawn(move || {
+            let other = Listener::bind(&within, 2).unwrap();
+            let asked = ask(&within, Target::Pid(1), &SHOW);
+            done.send((other, asked)).unwrap();
+        });
+        let (_other, asked) = is_done.recv_timeout(PATIENCE * 4).expect("no wait");
+        let error = asked.unwrap_err().to_string();
+        assert!(error.contains("does not answer"), "{error}");
+        assert!(path.exists(), "it is not dead");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::bounded;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::client::Client;
 use super::privileges::{self, Plan};
 use super::{NO_SECCOMP, ServeError};
 use crate::observe::control::{DIRECTORY, Listener, directory_of};
@@ -23,6 +23,10 @@ use crate::xdp::{Program, SynLimit};
 
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client may take for its request.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take for its answer, which may be that of a million connections.
+const REPLY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to leave a client waiting that could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
@@ -130,8 +134,11 @@ impl Clerk {
             if !files[0].revents().is_empty() {
                 return;
             }
-            match listener.accept() {
-                Some(client) => self.serve(&client, program),
+            let client = listener
+                .accept()
+                .and_then(|stream| Client::new(stream, self.clock, REQUEST_PATIENCE, end).ok());
+            match client {
+                Some(client) => self.serve(client, program),
                 // Gone again, or no descriptor is left: whoever waits still waits then.
                 None => {
                     let _ = poll(&mut files[..1], Some(&timespec(ACCEPT_AGAIN)));
@@ -140,8 +147,8 @@ impl Clerk {
         }
     }
 
-    fn serve(&mut self, client: &UnixStream, program: &Program) {
-        let reply = match read_request(client) {
+    fn serve(&mut self, mut client: Client<'_>, program: &Program) {
+        let reply = match read_request(&mut client) {
             Ok(Request::Show(Show::Connections)) => self.connections(),
             Ok(Request::Show(Show::Stats)) => self.stats(program),
             Ok(Request::Show(Show::Denied)) => denied(program),
@@ -150,8 +157,9 @@ impl Clerk {
             Ok(Request::SynLimit(limit)) => self.change_syn_limit(program, limit),
             Err(error) => Reply::Error(format!("that is no request: {error}")),
         };
+        client.grant(REPLY_PATIENCE);
         // A client that has gone needs no answer.
-        let _ = write_line(client, &reply);
+        let _ = write_line(&mut client, &reply);
     }
 
     fn connections(&mut self) -> Reply {

@@ -96,7 +96,10 @@ pub enum ServeError {
         "there is no user or group \"{0}\" here: a number without a name needs a group, UID:GID"
     )]
     NoSuchUser(String),
-    #[error("only root can become user {0}: start as root, or as that user with capabilities")]
+    #[error(
+        "only root can become user {0}, with CAP_SETUID and CAP_SETGID: start as root, or as that user \
+         with capabilities"
+    )]
     CannotBecome(String),
     #[error("cannot give privileges up: {0}")]
     GiveUp(io::Error),

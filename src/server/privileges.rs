@@ -50,16 +50,26 @@ pub(super) fn plan(privileges: &Privileges) -> Result<Option<Plan>, ServeError> 
         return Ok(None);
     };
     let own = rustix::process::geteuid();
+    // Root of a container may lack what it takes to be anybody else.
+    let may_change = own.is_root() && may_change_user()?;
     let (account, notice) = match user {
         Some(user) => {
             let account = look_up(user)?;
-            if !own.is_root() && account.uid != own.as_raw() {
+            let own_gid = rustix::process::getegid().as_raw();
+            let is_foreign = account.uid != own.as_raw() || own.is_root() && account.gid != own_gid;
+            if is_foreign && !may_change {
                 return Err(ServeError::CannotBecome(user.to_string()));
             }
-            // Only root may choose its groups.
-            (own.is_root().then_some(account), None)
+            (may_change.then_some(account), None)
         }
         None if !own.is_root() => (None, None),
+        None if !may_change => {
+            let notice = format!(
+                "without CAP_SETUID and CAP_SETGID root cannot become {NOBODY}, so this stays root's \
+                 process, though without capabilities"
+            );
+            (None, Some(notice))
+        }
         None => match Entry::from_name(NOBODY) {
             Ok(Some(entry)) => {
                 let notice = format!(
@@ -78,6 +88,12 @@ pub(super) fn plan(privileges: &Privileges) -> Result<Option<Plan>, ServeError> 
         },
     };
     Ok(Some(Plan { account, notice }))
+}
+
+fn may_change_user() -> Result<bool, ServeError> {
+    let sets = capabilities(None).map_err(|errno| ServeError::GiveUp(errno.into()))?;
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    Ok(sets.effective.contains(needed))
 }
 
 impl From<Entry> for Account {

@@ -84,7 +84,9 @@ impl<P: PacketIo> Stack<P> {
         // Else the next turn looks after it.
         if !flow.dirty {
             tcb.check_progress(&self.core);
-            if let Some(due) = tcb.next_deadline() {
+            let service = &*self.services[usize::from(flow.service)];
+            let due = [tcb.next_deadline(), flow.application_deadline(service)];
+            if let Some(due) = due.into_iter().flatten().min() {
                 let set = self.wheel.deadline(id.index);
                 assert!(set.is_some_and(|set| set <= due), "{key}: {set:?}, {due:?}");
             }

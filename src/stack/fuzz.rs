@@ -174,6 +174,11 @@ impl World {
                 self.draining = true;
                 self.stack.drain(self.now);
             }
+            42 if choice == 0xff => {
+                let remote = self.peers[peer].key.remote;
+                let peers = std::iter::once((remote, remote)).collect();
+                self.stack.abort_peers(self.now, &peers);
+            }
             // To the next timer.
             _ => match self.turn() {
                 Some(deadline) => self.now = self.now.max(deadline),

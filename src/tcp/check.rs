@@ -77,7 +77,7 @@ impl Core {
     /// That what is held is held for `connections`, which are all there are. Returns the buffers of
     /// their segments.
     pub(crate) fn check<'a>(&self, connections: impl Iterator<Item = &'a Tcb>) -> usize {
-        let mut held = [0; 6];
+        let mut held = [0; 7];
         for tcb in connections {
             tcb.check(self);
             let holds = [
@@ -87,6 +87,7 @@ impl Core {
                 usize::from(tcb.early.is_some()),
                 usize::from(tcb.tuning.is_some()),
                 usize::from(tcb.options.is_some()),
+                usize::from(tcb.ledger(self).is_some()),
             ];
             for (sum, one) in held.iter_mut().zip(holds) {
                 *sum += one;
@@ -99,6 +100,7 @@ impl Core {
             self.fast_opens.len(),
             self.tuning.len(),
             self.options.users(),
+            self.ledgers.len(),
         ];
         assert_eq!(kept, held, "what is kept is what connections hold");
         self.receive.check();

@@ -15,6 +15,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher24;
 
 use super::context::{Context, Core};
+use super::ecn::EcnMode;
 use super::isn::IsnGenerator;
 use super::listen::{
     HAS_ECN, HAS_MSS, HAS_SACK, HAS_SCALE, HAS_TIMESTAMPS, IS_COOKIE, Listener, SynEntry, offered,
@@ -216,12 +217,14 @@ impl Listener {
         cx.core.counters.syn_cookies_recv += 1;
         cx.core.counters.passive_opens += 1;
         self.pressure.on_answered(cx.now);
+        let has_ecn = cx.core.config.ecn != EcnMode::Off;
         let flag = |set: bool, flag: u16| if set { flag } else { 0 };
+        // The peer may have changed it; nobody gets what is switched off.
         let flags = offer.map_or(0, |offer| {
             HAS_TIMESTAMPS
                 | flag(offer.window_scale.is_some(), HAS_SCALE)
                 | flag(offer.sack, HAS_SACK)
-                | flag(offer.ecn, HAS_ECN)
+                | flag(offer.ecn && has_ecn, HAS_ECN)
         });
         let path_mss = cx.core.options[self.options].clamp_mss(path_mss);
         // The SYN, as far as it is known again.

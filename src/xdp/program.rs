@@ -150,9 +150,13 @@ impl Program {
         for map in [&mut open.maps.denied_ipv4, &mut open.maps.denied_ipv6] {
             map.set_max_entries(denied).map_err(load_error)?;
         }
-        let sources = options.syn_sources.max(1);
+        let cpus = libbpf_rs::num_possible_cpus().map_err(load_error)?;
+        let sources = lru_entries(options.syn_sources, cpus);
         let map = &mut open.maps.syn_sources;
         map.set_max_entries(sources).map_err(load_error)?;
+        let datagrams = lru_entries(open.maps.kernel_datagrams.max_entries(), cpus);
+        let map = &mut open.maps.kernel_datagrams;
+        map.set_max_entries(datagrams).map_err(load_error)?;
         let loaded = open.load().map_err(load_error)?;
         let maps = &loaded.maps;
         // The skeleton borrows its storage; descriptors of our own keep what it loaded.
@@ -464,6 +468,16 @@ fn service_key(address: Address, port: u16) -> [u8; 20] {
     key
 }
 
+/// How many entries an LRU map must have that is to remember `wanted`.
+///
+/// Each CPU takes 128 of them at once and keeps what it does not use; one that finds none left forgets
+/// what it has just been told (Linux before 6.16). So half of them stay common, as the kernel itself
+/// has it since.
+fn lru_entries(wanted: u32, cpus: usize) -> u32 {
+    let least = u32::try_from(cpus).unwrap_or(u32::MAX);
+    wanted.max(least.saturating_mul(2 * 128))
+}
+
 /// Deletes an entry that may not be there.
 fn delete(map: &MapHandle, key: &[u8]) -> libbpf_rs::Result<()> {
     match map.delete(key) {
@@ -519,6 +533,14 @@ mod tests {
         assert_eq!(std::mem::offset_of!(types::corelane_denied, length), 8);
         assert_eq!(std::mem::offset_of!(types::corelane_service, port), 16);
         assert_eq!(service_key(address(), 0x1234)[16..], [0x12, 0x34, 0, 0]);
+    }
+
+    #[test]
+    fn an_lru_map_has_room_for_what_each_cpu_takes_at_once() {
+        assert_eq!(lru_entries(65_536, 2), 65_536);
+        assert_eq!(lru_entries(64, 2), 512);
+        assert_eq!(lru_entries(1_024, 80), 20_480);
+        assert_eq!(lru_entries(1, usize::MAX), u32::MAX);
     }
 
     /// The control thread loads; workers may hold it too.

@@ -45,6 +45,19 @@ fn death_leaves_closed_ports_and_the_next_start_works() {
     lab.assert_clean();
 }
 
+/// Notices that nobody can read, here because the disk is full, are no reason to end.
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let deaf = ["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"];
+    // Root is always told who it is now.
+    let server = Server::start_behind(&lab.server, &deaf, &["http:80"]);
+    assert_eq!(hello(&lab), "hello, world\n");
+    server.stop();
+    lab.assert_clean();
+}
+
 /// The kernel takes program, sockets and ports away a while after the process was killed.
 #[test]
 fn the_next_start_need_not_wait_for_the_dead() {

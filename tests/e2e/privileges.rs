@@ -184,6 +184,33 @@ fn capabilities_do_instead_of_root() {
     assert!(said.contains("only root can become user nobody"), "{said}");
 }
 
+/// As in a container that drops all capabilities but those that a server names.
+#[test]
+fn root_that_can_be_nobody_else_gives_up_what_it_has() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let bound = "-setuid,-setgid";
+    let wrapper = ["setpriv", "--bounding-set", bound, "--inh-caps", bound];
+    for mode in ["auto", "generic"] {
+        let mut server = Server::start_behind(&lab.server, &wrapper, &["--mode", mode, "http:80"]);
+        let said = server.output();
+        assert!(said.contains("without CAP_SETUID and CAP_SETGID"), "{said}");
+        let main = PathBuf::from(format!("/proc/{}", server.pid()));
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(status(&main, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(hello(&lab), "hello, world\n");
+        assert!(server.ss(&[]).contains("State"));
+        server.stop();
+        lab.assert_clean();
+    }
+    let arguments = ["--interface", SERVER_IF, "--user", "nobody", "http:80"];
+    let output = Server::fail_behind(&lab.server, &wrapper, &arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("only root can become user nobody"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+}
+
 #[test]
 fn what_an_unprivileged_start_lacks_is_named() {
     require_root!();

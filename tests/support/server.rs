@@ -33,15 +33,16 @@ impl Server {
         wrapper: &[&str],
         arguments: &[&str],
     ) -> Self {
-        let mut child = command(namespace, wrapper, arguments)
+        // One pipe for both, so that what was said before `ready` is read before it.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let child = command(namespace, wrapper, arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(writer.try_clone().expect("another end of it"))
+            .stderr(writer)
             .spawn()
             .expect("ip is installed");
         let (sender, lines) = channel();
-        collect(child.stdout.take(), sender.clone());
-        collect(child.stderr.take(), sender);
+        collect(reader, sender);
         let mut server = Self {
             child,
             lines,
@@ -78,11 +79,15 @@ impl Server {
 
     /// Everything that it has printed until now.
     pub(crate) fn output(&mut self) -> &str {
-        for line in self.lines.try_iter() {
-            self.output.push_str(&line);
-            self.output.push('\n');
+        while let Ok(line) = self.lines.try_recv() {
+            self.keep(&line);
         }
         &self.output
+    }
+
+    fn keep(&mut self, line: &str) {
+        self.output.push_str(line);
+        self.output.push('\n');
     }
 
     /// Sends `signal`.
@@ -93,7 +98,13 @@ impl Server {
     /// Waits for the end; fails the test if it does not come within `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         match self.wait_at_most(limit) {
-            Some(status) => status,
+            Some(status) => {
+                // What it has said last. A helper of its own may live on for a moment.
+                while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+                    self.keep(&line);
+                }
+                status
+            }
             None => panic!("still running after {limit:?}\n{}", self.output()),
         }
     }
@@ -161,10 +172,8 @@ impl Server {
                     self.output()
                 );
             };
-            let found = wanted(&line);
-            self.output.push_str(&line);
-            self.output.push('\n');
-            if found {
+            self.keep(&line);
+            if wanted(&line) {
                 return;
             }
         }
@@ -247,10 +256,9 @@ fn fail(command: &mut Command) -> Output {
     output
 }
 
-fn collect(stream: Option<impl Read + Send + 'static>, lines: Sender<String>) {
-    let stream = BufReader::new(stream.expect("the stream is piped"));
+fn collect(stream: impl Read + Send + 'static, lines: Sender<String>) {
     std::thread::spawn(move || {
-        for line in stream.lines().map_while(Result::ok) {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if lines.send(line).is_err() {
                 return;
             }

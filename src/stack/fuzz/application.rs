@@ -2,8 +2,8 @@
 
 use crate::stack::{Service, Socket};
 use crate::tcp::congestion::Algorithm;
-use crate::tcp::{BufferLimit, Keepalive, Linger};
-use crate::time::Duration;
+use crate::tcp::{BufferLimit, Keepalive, Linger, State};
+use crate::time::{Duration, Instant};
 
 /// Acts on each callback by the next octets of its script, and reads everything when that has come
 /// to its end.
@@ -22,22 +22,35 @@ impl Application {
         self.script.next().unwrap_or(0)
     }
 
-    fn act(&mut self, socket: &mut Socket<'_>) {
+    /// Acts, and perhaps says when it is to be called by its timer.
+    fn act(&mut self, due: &mut Option<Instant>, socket: &mut Socket<'_>) {
         let what = [self.next(), self.next()];
+        if let [0x30..0x60, how] = what {
+            let time = Duration::from_millis(1 + u64::from(how) * 50);
+            *due = Some(socket.now() + time);
+        }
         act(socket, what);
     }
 }
 
 impl Service for Application {
-    type Connection = ();
+    /// When its timer is due.
+    type Connection = Option<Instant>;
 
-    fn on_open(&mut self, socket: &mut Socket<'_>) {
-        self.act(socket);
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> Option<Instant> {
+        let mut due = None;
+        self.act(&mut due, socket);
+        due
     }
 
-    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
+    fn on_data(
+        &mut self,
+        due: &mut Option<Instant>,
+        socket: &mut Socket<'_>,
+        data: &[u8],
+    ) -> usize {
         assert!(!data.is_empty(), "nothing is offered");
-        self.act(socket);
+        self.act(due, socket);
         match self.next() {
             0..0xa0 => data.len(),
             0xa0..0xc0 => data.len() / 2,
@@ -46,15 +59,28 @@ impl Service for Application {
         }
     }
 
-    fn on_writable(&mut self, (): &mut (), socket: &mut Socket<'_>) {
-        self.act(socket);
+    fn on_writable(&mut self, due: &mut Option<Instant>, socket: &mut Socket<'_>) {
+        self.act(due, socket);
     }
 
-    fn on_peer_close(&mut self, (): &mut (), socket: &mut Socket<'_>) {
+    fn on_peer_close(&mut self, due: &mut Option<Instant>, socket: &mut Socket<'_>) {
         match self.next() {
             0..0xc0 => socket.close(),
-            _ => self.act(socket),
+            _ => self.act(due, socket),
         }
+    }
+
+    fn deadline(&self, due: &Option<Instant>) -> Option<Instant> {
+        *due
+    }
+
+    fn on_timer(&mut self, due: &mut Option<Instant>, socket: &mut Socket<'_>) {
+        assert!(
+            due.take().is_some_and(|due| due <= socket.now()),
+            "called in time"
+        );
+        assert_ne!(socket.state(), State::Closed);
+        self.act(due, socket);
     }
 }
 

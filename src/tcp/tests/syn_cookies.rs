@@ -317,6 +317,28 @@ fn options_that_are_off_stay_off() {
     assert!(server.cookie().options.timestamps.is_none());
 }
 
+/// What the timestamp says is no secret: a peer may echo it with bits that it has never had.
+#[test]
+fn a_changed_timestamp_switches_nothing_on() {
+    let mut setup = always();
+    setup.config.sack = false;
+    setup.config.window_scale = false;
+    setup.config.ecn = EcnMode::Off;
+    let mut server = Server::new(setup);
+    let syn_ack = server.cookie();
+    let mut ack = server.ack(&syn_ack);
+    let offset = server.core.isn.timestamp_offset(&server.key());
+    let timestamps = ack.options.timestamps.as_mut().expect("timestamps");
+    let told = timestamps.tsecr.wrapping_sub(offset);
+    // SACK, ECN and a scale of 7, as if it had been sent a little earlier.
+    let told = (told & !0x3f | 0x37).wrapping_sub(64);
+    timestamps.tsecr = told.wrapping_add(offset);
+    let t = server.open(&ack, &[]);
+    let info = t.tcb.info(&t.core, t.now);
+    assert!(info.timestamps && !info.sack && !info.ecn);
+    assert_eq!(info.window_scale, (0, 0));
+}
+
 /// The largest size of the table that the peer takes, never more; and no more than the path takes.
 #[test]
 fn the_mss_is_the_next_below_the_peers() {

@@ -280,10 +280,7 @@ impl<P: PacketIo> Stack<P> {
     /// Hosts `service`, whose connections begin with `options`.
     pub fn host_with<S: Service>(&mut self, options: SocketOptions, service: S) -> ServiceId {
         self.service_options.push(self.core.add_options(options));
-        self.services.push(Box::new(Hosted {
-            service,
-            connections: Arena::new(),
-        }));
+        self.services.push(Box::new(Hosted::new(service)));
         // A handful: one per listener or client.
         ServiceId((self.services.len() - 1) as u16)
     }
@@ -387,6 +384,7 @@ impl<P: PacketIo> Stack<P> {
                 .drops
                 .named()
                 .chain(self.core.counters.named())
+                .chain([("application_panics", self.application_panics())])
                 .chain(self.services.iter().flat_map(|service| service.counters()))
                 .collect(),
             queues: self
@@ -395,6 +393,11 @@ impl<P: PacketIo> Stack<P> {
                 .map(|port| (port.queue.id, port.queue.io.counters()))
                 .collect(),
         }
+    }
+
+    /// Callbacks of applications that have panicked.
+    pub fn application_panics(&self) -> u64 {
+        self.services.iter().map(|service| service.panics()).sum()
     }
 
     /// The queues.

@@ -54,6 +54,8 @@ use crate::xdp::{Device, Program};
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How often it looks after connections that are ending.
 const LOOK_AT_DRAIN: Duration = Duration::from_millis(5);
+/// A second signal within this is no second wish: `timeout`, for one, sends each twice.
+const ONE_WISH: Duration = Duration::from_millis(100);
 /// How long resets may take to leave.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a worker may take to end.
@@ -267,10 +269,11 @@ impl Running {
     }
 
     fn drain(&mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
-        let deadline = self.clock.now() + self.drain_timeout;
+        let start = self.clock.now();
+        let deadline = start + self.drain_timeout;
         self.order(&Order::Drain);
         loop {
-            if self.wait(signals, LOOK_AT_DRAIN) {
+            if self.wait(signals, LOOK_AT_DRAIN) && self.clock.now() >= start + ONE_WISH {
                 return Ok(Ending::Forced);
             }
             self.check_workers()?;

@@ -26,6 +26,7 @@ mod ports;
 mod privileges;
 mod sandbox;
 mod signals;
+mod watch;
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,6 +42,7 @@ pub use self::gro::keep_gro_off;
 use self::opener::OpenerThread;
 pub use self::opener::{ClientId, Opener};
 pub use self::signals::Signals;
+use self::watch::Watch;
 use crate::config::Config;
 use crate::ring::xsk::Xsk;
 use crate::stack::{Service, ServiceId, Stack};
@@ -53,6 +55,8 @@ use crate::xdp::{Device, Program};
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How often it looks after connections that are ending.
 const LOOK_AT_DRAIN: Duration = Duration::from_millis(5);
+/// A second signal within this is no second wish: `timeout`, for one, sends each twice.
+const ONE_WISH: Duration = Duration::from_millis(100);
 /// How long resets may take to leave.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a worker may take to end.
@@ -179,6 +183,7 @@ pub struct Running {
     notices: Vec<String>,
     notice_listener: Option<NoticeListener>,
     floods: Floods,
+    watch: Watch,
     // Only kept until the end.
     _gro: Option<gro::Off>,
     _ports: Vec<OwnedFd>,
@@ -222,7 +227,7 @@ impl Running {
     }
 
     /// Has what an administrator may want to know of while it [serves](Self::serve) told to `tell`, a
-    /// line each: a SYN flood that has begun or ended.
+    /// line each: a SYN flood that has begun or ended, another MTU, a service that panics.
     pub fn on_notice(&mut self, tell: impl FnMut(&str) + Send + 'static) {
         self.notice_listener = Some(NoticeListener(Box::new(tell)));
     }
@@ -236,45 +241,40 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// A worker has ended by itself, or the interface has gone.
+    /// A worker has ended by itself, or the interface has gone or changed such that nothing comes to
+    /// us any more.
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         while !self.wait(signals, LOOK_AROUND) {
             self.tell_floods();
             self.check_workers()?;
-            self.check_device()?;
+            self.look_around()?;
         }
         let ending = self.drain(signals)?;
         self.shut_down();
         Ok(ending)
     }
 
-    /// Whether the interface is up is its administrator's business; that it is there is ours, and
-    /// that frames to it still come to us.
-    fn check_device(&self) -> Result<(), ServeError> {
-        let name = || self.device.name().to_owned();
-        match self.device.mac_now() {
-            Err(_) => Err(ServeError::InterfaceGone(name())),
-            Ok(mac) if mac != self.device.mac() => Err(ServeError::MacChanged(name())),
-            Ok(_) => Ok(()),
-        }
-    }
-
     fn tell_floods(&mut self) {
-        for worker in &self.workers {
-            while let Some(flood) = worker.mailbox.take_flood() {
+        for index in 0..self.workers.len() {
+            while let Some(flood) = self.workers[index].mailbox.take_flood() {
                 let notice = self.floods.note(flood);
-                if let (Some(notice), Some(listener)) = (notice, &mut self.notice_listener) {
-                    (listener.0)(&notice);
-                }
+                self.tell(notice);
             }
         }
     }
 
+    fn tell(&mut self, notice: Option<String>) {
+        if let (Some(notice), Some(listener)) = (notice, &mut self.notice_listener) {
+            (listener.0)(&notice);
+        }
+    }
+
     fn drain(&mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
-        let deadline = self.clock.now() + self.drain_timeout;
+        let start = self.clock.now();
+        let deadline = start + self.drain_timeout;
         self.order(&Order::Drain);
         loop {
-            if self.wait(signals, LOOK_AT_DRAIN) {
+            if self.wait(signals, LOOK_AT_DRAIN) && self.clock.now() >= start + ONE_WISH {
                 return Ok(Ending::Forced);
             }
             self.check_workers()?;

@@ -8,6 +8,7 @@
 //! | `passive` | SYNs, half-open connections, SYN cookies, Fast Open |
 //! | `open`, `steering` | active opens: their ports, and where the answers will arrive |
 //! | `output` | segments out, timers, and the end of connections |
+//! | `mtu` | what the interface carries, also when that changes |
 //! | `reassembly` | fragments become datagrams again |
 //! | `port` | a queue and the frames that its connections hold |
 //! | `service` | what an application is and what it may do |
@@ -22,6 +23,7 @@ mod demux;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod mtu;
 mod open;
 mod output;
 mod passive;
@@ -54,13 +56,11 @@ use crate::tcp::{
 };
 use crate::time::{Duration, Instant};
 use crate::timer_wheel::TimerWheel;
-use crate::wire::{self, Address, ChecksumPolicy, FlowKey, MacAddr};
+use crate::wire::{Address, ChecksumPolicy, FlowKey, MacAddr};
 
 /// COMPLETION makes no sound: how long a sleeper may leave frames there, or in a TX ring that the
 /// kernel did not empty.
 const COMPLETION_POLL: Duration = Duration::from_millis(1);
-/// Ethernet without a tag, as in `Capabilities::max_frame`.
-const LINK_HEADER: usize = 14;
 
 /// Settings of one core's stack.
 #[derive(Clone, Debug)]
@@ -280,10 +280,7 @@ impl<P: PacketIo> Stack<P> {
     /// Hosts `service`, whose connections begin with `options`.
     pub fn host_with<S: Service>(&mut self, options: SocketOptions, service: S) -> ServiceId {
         self.service_options.push(self.core.add_options(options));
-        self.services.push(Box::new(Hosted {
-            service,
-            connections: Arena::new(),
-        }));
+        self.services.push(Box::new(Hosted::new(service)));
         // A handful: one per listener or client.
         ServiceId((self.services.len() - 1) as u16)
     }
@@ -387,6 +384,7 @@ impl<P: PacketIo> Stack<P> {
                 .drops
                 .named()
                 .chain(self.core.counters.named())
+                .chain([("application_panics", self.application_panics())])
                 .chain(self.services.iter().flat_map(|service| service.counters()))
                 .collect(),
             queues: self
@@ -395,6 +393,11 @@ impl<P: PacketIo> Stack<P> {
                 .map(|port| (port.queue.id, port.queue.io.counters()))
                 .collect(),
         }
+    }
+
+    /// Callbacks of applications that have panicked.
+    pub fn application_panics(&self) -> u64 {
+        self.services.iter().map(|service| service.panics()).sum()
     }
 
     /// The queues.
@@ -429,15 +432,6 @@ impl<P: PacketIo> Stack<P> {
         .into_iter()
         .flatten()
         .min()
-    }
-
-    /// What one segment may carry on this queue, options included.
-    fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
-        let port = &self.ports[queue].queue;
-        let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
-        let headers = usize::from(wire::fixed_headers(key.local.is_ipv4()));
-        let mss = usize::from(port.mtu).min(max_frame).saturating_sub(headers);
-        u16::try_from(mss).unwrap_or(u16::MAX)
     }
 
     /// The parts of the stack that an event of the flow at `index` concerns.

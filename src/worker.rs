@@ -273,6 +273,7 @@ impl<P: PacketIo> Worker<P> {
                 Order::AbortPeers(peers) => {
                     self.stack.abort_peers(now, &peers);
                 }
+                Order::Mtu(mtu) => self.stack.set_mtu(now, mtu),
                 Order::Stop => return ControlFlow::Break(()),
                 Order::Connections(id) => {
                     let connections = self.stack.connections(now);
@@ -290,6 +291,7 @@ impl<P: PacketIo> Worker<P> {
         for flood in self.stack.take_floods(now) {
             self.mailbox.report(flood);
         }
+        self.mailbox.set_panics(self.stack.application_panics());
         self.mailbox.set_live(self.stack.live_connections());
         ControlFlow::Continue(())
     }

@@ -56,6 +56,22 @@ fn layers_use_only_what_is_below_them() {
     );
 }
 
+/// Time is CLOCK_MONOTONIC, which nobody can set: whoever steps the wall clock steps nothing of ours.
+#[test]
+fn nothing_reads_the_wall_clock() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&src) {
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let reads = ["SystemTime", "UNIX_EPOCH", "CLOCK_REALTIME"];
+            if reads.iter().any(|word| line.contains(word)) {
+                wrong.push(format!("{}:{}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// `unsafe` is where the design allows it, and nowhere else.
 #[test]
 fn unsafe_code_is_where_it_may_be() {

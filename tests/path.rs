@@ -6,7 +6,9 @@ mod fragment;
 #[path = "support/memory.rs"]
 mod memory;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 
 use corelane::ring::sim::{SimConfig, SimDevice};
@@ -353,5 +355,65 @@ fn marks_slow_the_sender_without_a_loss() {
             assert!(count(stack, "ecn_reductions") > 0);
             assert_eq!(count(stack, "retrans_segs"), 0);
         }
+    }
+}
+
+#[test]
+fn an_interface_that_carries_less_makes_segments_smaller_at_once() {
+    const MTU: u16 = 1_300;
+    for v6 in [false, true] {
+        let narrow = Rc::new(Cell::new(false));
+        let is_narrow = Rc::clone(&narrow);
+        let router = move |frame: &[u8]| {
+            let fits = !is_narrow.get() || frame.len() <= ETHERNET + usize::from(MTU);
+            (fits.then(|| frame.to_vec()).into_iter().collect(), None)
+        };
+        let mut world = World::new(v6, 3_000_000, &Config::default(), Box::new(router));
+        world.connect();
+        for _ in 0..12 {
+            world.client.turn(world.now);
+            world.server.turn(world.now);
+            world.carry();
+            world.now += Duration::from_micros(100);
+        }
+        assert!(world.results.try_recv().is_err(), "it is in the middle");
+        narrow.set(true);
+        world.client.set_mtu(world.now, MTU);
+        world.server.set_mtu(world.now, MTU);
+        let changed = world.now;
+        // With another connection, which begins with the new MTU.
+        assert_eq!(world.run(), 3_000_000);
+        assert_eq!(world.run(), 3_000_000);
+        for stack in [&world.server, &world.client] {
+            assert_eq!(count(stack, "black_holes"), 0);
+            assert!(count(stack, "timeouts") <= 1, "what was on the wire");
+        }
+        assert!(world.now.saturating_since(changed) < Duration::from_secs(5));
+    }
+}
+
+/// More than frames hold is not used, and less than IPv6 needs is not less.
+#[test]
+fn an_mtu_beyond_reason_is_not_used() {
+    for (v6, mtu, mss) in [
+        (false, u16::MAX, 1_448),
+        (true, u16::MAX, 1_428),
+        (false, 0, 16),
+        (true, 0, 1_208),
+    ] {
+        let router = |frame: &[u8]| (vec![frame.to_vec()], None);
+        let mut world = World::new(v6, 2_000_000, &Config::default(), Box::new(router));
+        for stack in [&mut world.client, &mut world.server] {
+            stack.set_mtu(world.now, mtu);
+        }
+        world.connect();
+        for _ in 0..6 {
+            world.client.turn(world.now);
+            world.server.turn(world.now);
+            world.carry();
+            world.now += Duration::from_micros(100);
+        }
+        let connections = world.server.connections(world.now);
+        assert_eq!(connections[0].info.mss, mss);
     }
 }

@@ -322,6 +322,43 @@ fn an_overrun_is_counted_and_loses_no_frame_of_ours() {
     }
 }
 
+/// Fewer RX frames than come while nobody looks.
+#[test]
+fn a_starved_fill_is_counted_and_recovers() {
+    let Some(net) = Net::new("starved") else {
+        return;
+    };
+    let mut a = net.open_a().unwrap();
+    net.enter_b();
+    let mut b = Xsk::open(&XskConfig {
+        rx_frames: 64,
+        ..XskConfig::new("veth0", 0, 1500)
+    })
+    .unwrap();
+    let _redirect = net.redirect(&[&b]);
+    for round in 1..=3 {
+        for number in 0..300 {
+            send(&mut a, number);
+        }
+        drain_completions(&mut a);
+        let (mut received, clock) = (0, Clock::start());
+        let deadline = clock.now() + PATIENCE;
+        // Later rounds get as many only if each frame came back to FILL.
+        while received < 64 {
+            assert!(clock.now() < deadline, "{round}: {:?}", b.counters());
+            receive(&mut b, |_| received += 1);
+        }
+        let counters = b.counters();
+        assert!(counters.kernel_rx_fill_ring_empty > 0, "{counters:?}");
+        assert_eq!(
+            counters.rx_frames + counters.kernel_rx_dropped,
+            300 * round,
+            "all are accounted for: {counters:?}"
+        );
+        assert_eq!(counters.bad_addresses, 0);
+    }
+}
+
 #[test]
 fn large_frames_fit() {
     let Some(net) = Net::new("large") else { return };

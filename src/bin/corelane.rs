@@ -1,13 +1,15 @@
 //! The command line.
 
-use std::fmt;
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use corelane::config::{Config, ConfigError, Mode, Privileges, ServiceSpec, Settings, User};
 use corelane::observe::control::{self, AskError, DIRECTORY, Target};
@@ -15,7 +17,7 @@ use corelane::observe::protocol::{Change, Reply, Request, Show};
 use corelane::observe::{Detail, connections_table, denied_table, stats_table, syn_limit_line};
 use corelane::server::{Ending, ServeError, Server, Signals, keep_gro_off};
 use corelane::tcp::congestion::Algorithm;
-use corelane::time::Duration;
+use corelane::time::{Clock, Duration};
 use corelane::worker::Idle;
 use corelane::xdp::{BadSynLimit, Prefix, SynLimit, SynTerms};
 
@@ -262,13 +264,50 @@ fn main() -> ExitCode {
         // A reader that has seen enough: `corelane ss | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            log(&error);
+            say(&error);
             match error {
                 Error::Serve(error) => ExitCode::from(error.exit_status()),
                 _ => ExitCode::FAILURE,
             }
         }
     }
+}
+
+/// A line on standard error, or none: a log that is closed, full or not read must not end or stop a
+/// server.
+fn say(what: &dyn Display) {
+    if takes_text() {
+        let _ = writeln!(io::stderr(), "corelane: {what}");
+    }
+}
+
+/// Whether a write to standard error does not wait.
+fn takes_text() -> bool {
+    let stderr = io::stderr();
+    let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let _ = poll(&mut files, Some(&at_once));
+    files[0].revents().contains(PollFlags::OUT)
+}
+
+/// Panics are printed where they happen, in the worker's time, and peers may be able to cause one again
+/// and again: one in a second is enough.
+fn say_few_panics() {
+    let clock = Clock::start();
+    let next = AtomicU64::new(0);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let now = clock.now().as_millis();
+        let due = next.load(Ordering::Relaxed);
+        let (same, later) = (Ordering::Relaxed, now + 1_000);
+        let is_due = now >= due && next.compare_exchange(due, later, same, same).is_ok();
+        if is_due && takes_text() {
+            print(panic);
+        }
+    }));
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -293,36 +332,32 @@ fn serve(arguments: Serve) -> Result<(), Error> {
         None => Settings::default(),
     };
     let config = config(settings(arguments).or(file))?;
+    say_few_panics();
     let mut signals = Signals::install()?;
     let mut running = Server::new(config).start()?;
-    running.on_notice(|notice| log(notice));
+    running.on_notice(|notice| say(&notice));
     for notice in running.notices() {
-        log(notice);
+        say(notice);
     }
     {
+        // Nobody may be there to read it, or the disk be full: that is no reason not to serve.
         let mut out = io::stdout().lock();
         for queue in running.queues() {
-            writeln!(out, "{queue}")?;
+            let _ = writeln!(out, "{queue}");
         }
-        writeln!(out, "ready")?;
-        out.flush()?;
+        let _ = writeln!(out, "ready");
+        let _ = out.flush();
     }
     match running.serve(&mut signals)? {
         Ending::Drained => {}
         Ending::Reset(count) => {
-            log(format_args!(
+            say(&format_args!(
                 "connections that did not end in time and were reset: {count}"
             ));
         }
-        Ending::Forced => log("ended at once, by a second signal"),
+        Ending::Forced => say(&"ended at once, by a second signal"),
     }
     Ok(())
-}
-
-/// A line on stderr. One that cannot be written, since the disk is full or nobody reads any more, is
-/// lost; `eprintln!` would panic, and end the server.
-fn log(line: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "corelane: {line}");
 }
 
 /// What the settings say. A server that is nothing else keeps no privileges, and is confined.

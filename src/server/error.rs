@@ -86,6 +86,18 @@ pub enum ServeError {
         "the Ethernet address of {0} has changed, so nothing comes to us any more: start again"
     )]
     MacChanged(String),
+    #[error(
+        "the XDP program of {0} was detached or replaced, so nothing comes to us any more: start again"
+    )]
+    ProgramGone(String),
+    #[error(
+        "{interface} has {now} receive queue(s) in use now instead of {before}: start again to serve them"
+    )]
+    QueuesChanged {
+        interface: String,
+        before: u32,
+        now: u32,
+    },
     #[error("core {0} is not ours to use: leave it out of --cores")]
     NotPinned(usize),
     #[error("the worker on core {0} has ended by a mistake of ours: please report what it printed")]
@@ -124,7 +136,10 @@ impl ServeError {
     /// so that it can be started anew; 4, a mistake of ours.
     pub const fn exit_status(&self) -> u8 {
         match self {
-            Self::InterfaceGone(_) | Self::MacChanged(_) => STATUS_DEVICE,
+            Self::InterfaceGone(_)
+            | Self::MacChanged(_)
+            | Self::ProgramGone(_)
+            | Self::QueuesChanged { .. } => STATUS_DEVICE,
             Self::WorkerEnded(_) => STATUS_MISTAKE,
             _ => STATUS_NOT_STARTED,
         }

@@ -15,6 +15,7 @@ use super::opener::{OpenerThread, Terms};
 use super::plan::{Share, deal};
 use super::privileges;
 use super::sandbox::{self, Kind};
+use super::watch::Watch;
 use super::{Host, Listener, NO_SECCOMP, Running, ServeError, Worker, client_ports, gro, ports};
 use crate::config::{Config, Mode};
 use crate::ring::xsk::{BindMode, LARGEST_MTU, Xsk, XskConfig};
@@ -84,6 +85,7 @@ pub(super) fn start(
         notices,
         notice_listener: None,
         floods: Floods::default(),
+        watch: Watch::new(device.mtu()),
         _gro: None,
         _ports: held,
         device,
@@ -367,6 +369,7 @@ fn open_queues(
         false => (ChecksumPolicy::Full, ""),
     };
     let mut lines = Vec::new();
+    let mut largest_mtu = mtu;
     let mut opened = Vec::with_capacity(shares.len());
     for share in shares {
         let mut queues = Vec::with_capacity(share.queues.len());
@@ -375,7 +378,9 @@ fn open_queues(
                 bind,
                 generic,
                 ..XskConfig::new(device.name(), id, mtu)
-            };
+            }
+            .with_room();
+            largest_mtu = xsk_config.largest_mtu();
             let io = Xsk::open(&xsk_config).map_err(ServeError::Open)?;
             let program = &running.program;
             program
@@ -398,6 +403,7 @@ fn open_queues(
         }
         opened.push(queues);
     }
+    running.watch.set_largest_mtu(largest_mtu);
     lines.sort_unstable_by_key(|(id, _)| *id);
     running.queues = lines.into_iter().map(|(_, line)| line).collect();
     Ok(opened)

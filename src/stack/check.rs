@@ -85,7 +85,7 @@ impl<P: PacketIo> Stack<P> {
         if !flow.dirty {
             tcb.check_progress(&self.core);
             let service = &*self.services[usize::from(flow.service)];
-            let due = [tcb.next_deadline(), flow.application_deadline(service)];
+            let due = [tcb.next_deadline(), flow.peek_application_deadline(service)];
             if let Some(due) = due.into_iter().flatten().min() {
                 let set = self.wheel.deadline(id.index);
                 assert!(set.is_some_and(|set| set <= due), "{key}: {set:?}, {due:?}");

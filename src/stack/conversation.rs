@@ -1,7 +1,7 @@
 //! One connection and its application, joined for the time of one event.
 
 use super::ConnectError;
-use super::service::{AnyService, Socket};
+use super::service::{AnyService, Panicked, Socket};
 use crate::tcp::{Buffers, CloseReason, Context, Core, Events, State, Tcb};
 use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
@@ -63,9 +63,21 @@ impl Flow {
     }
 
     /// When the application wants to hear of the connection.
-    pub(super) fn application_deadline(&self, service: &dyn AnyService) -> Option<Instant> {
-        (self.connection != UNOPENED && self.tcb.state() != State::Closed)
-            .then(|| service.deadline(self.connection))?
+    pub(super) fn application_deadline(
+        &self,
+        service: &mut dyn AnyService,
+    ) -> Result<Option<Instant>, Panicked> {
+        match self.connection == UNOPENED || self.tcb.state() == State::Closed {
+            true => Ok(None),
+            false => service.deadline(self.connection),
+        }
+    }
+
+    /// The same, for those who only look.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn peek_application_deadline(&self, service: &dyn AnyService) -> Option<Instant> {
+        let is_over = self.connection == UNOPENED || self.tcb.state() == State::Closed;
+        service.peek_deadline(self.connection).filter(|_| !is_over)
     }
 }
 
@@ -135,11 +147,10 @@ impl Conversation<'_> {
 
     /// Tells the application that its own deadline has come, if it has.
     pub(super) fn handle_application_timeout(&mut self) {
-        if self
-            .flow
-            .application_deadline(self.service)
-            .is_some_and(|due| due <= self.now)
-        {
+        let Ok(due) = self.flow.application_deadline(self.service) else {
+            return self.give_up();
+        };
+        if due.is_some_and(|due| due <= self.now) {
             let connection = self.flow.connection;
             self.with_service(|service, socket| service.on_timer(connection, socket));
             self.offer_unread();
@@ -215,10 +226,23 @@ impl Conversation<'_> {
         self.flow.tcb.abort(&mut cx);
     }
 
+    /// A callback has panicked: resets the connection, of which its application hears no more.
+    pub(super) fn give_up(&mut self) {
+        let connection = std::mem::replace(&mut self.flow.connection, UNOPENED);
+        if connection != UNOPENED {
+            self.service.forget(connection);
+        }
+        // A TIME-WAIT is nobody's but ours.
+        if self.flow.tcb.state() != State::TimeWait {
+            self.abort();
+        }
+    }
+
     fn open(&mut self) {
         self.flow.opening = false;
-        let connection = self.with_service(|service, socket| service.on_open(socket));
-        self.flow.connection = connection;
+        if let Some(connection) = self.with_service(|service, socket| service.on_open(socket)) {
+            self.flow.connection = connection;
+        }
     }
 
     /// In-order text goes to the application as a slice of the frame, unless older text waits.
@@ -241,7 +265,7 @@ impl Conversation<'_> {
     fn offer(&mut self, text: &[u8]) -> usize {
         let connection = self.flow.connection;
         self.with_service(|service, socket| service.on_data(connection, socket, text))
-            .min(text.len())
+            .map_or(0, |consumed| consumed.min(text.len()))
     }
 
     fn offer_unread(&mut self) {
@@ -280,10 +304,11 @@ impl Conversation<'_> {
         self.flow.connection != UNOPENED && !cut_short
     }
 
+    /// `None` if the callback has panicked.
     fn with_service<R>(
         &mut self,
-        call: impl FnOnce(&mut dyn AnyService, &mut Socket<'_>) -> R,
-    ) -> R {
+        call: impl FnOnce(&mut dyn AnyService, &mut Socket<'_>) -> Result<R, Panicked>,
+    ) -> Option<R> {
         let mut socket = Socket {
             tcb: &mut self.flow.tcb,
             cx: Context {
@@ -294,7 +319,11 @@ impl Conversation<'_> {
             key: self.key,
             token: self.flow.token.as_deref().copied(),
         };
-        call(self.service, &mut socket)
+        let outcome = call(self.service, &mut socket);
+        if outcome.is_err() {
+            self.give_up();
+        }
+        outcome.ok()
     }
 }
 

@@ -169,10 +169,14 @@ impl<P: PacketIo> Stack<P> {
         if flow.tcb.is_starved() && !std::mem::replace(&mut flow.starved, true) {
             self.starved.push_back(id);
         }
-        let application = self
-            .services
-            .get(usize::from(flow.service))
-            .and_then(|service| flow.application_deadline(&**service));
+        let service = self.services.get_mut(usize::from(flow.service));
+        let application = service.map_or(Ok(None), |it| flow.application_deadline(&mut **it));
+        let Ok(application) = application else {
+            if let Some(mut conversation) = self.conversation(now, key, index) {
+                conversation.give_up();
+            }
+            return self.mark_dirty(id);
+        };
         let due = flow
             .tcb
             .next_deadline()

@@ -1,7 +1,9 @@
 //! The fast face of the stack: callbacks that run to completion on the worker, within the turn in
 //! which their cause arrived.
 
+use std::any::Any;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::ConnectError;
 use super::arena::Arena;
@@ -13,6 +15,11 @@ use crate::wire::FlowKey;
 /// An application. One instance per core; it shares nothing with those on other cores.
 ///
 /// A callback must not block: while it runs, its core serves nobody else.
+///
+/// A callback that panics loses its connection and no other: the connection is reset, what the
+/// application remembers of it is dropped without [`on_close`](Self::on_close), and
+/// `application_panics` counts. The service itself goes on as the panic has left it: what it keeps for
+/// several connections must not be left half changed.
 pub trait Service: Send + 'static {
     /// What the application remembers of one connection; the stack keeps it.
     type Connection: Send;
@@ -66,7 +73,8 @@ pub trait Service: Send + 'static {
         let _ = (remote, token, error);
     }
 
-    /// The connection is gone. Called once for each [`on_open`](Self::on_open).
+    /// The connection is gone. Called once for each [`on_open`](Self::on_open), unless a callback of
+    /// the connection has panicked.
     fn on_close(&mut self, connection: Self::Connection, reason: CloseReason) {
         let _ = (connection, reason);
     }
@@ -92,7 +100,19 @@ impl Socket<'_> {
     /// returns how many it wrote; less than it was offered ends the call. Returns the total; if a
     /// limit of the stack's cut it short, [`Service::on_writable`] follows.
     pub fn send_with(&mut self, limit: usize, mut fill: impl FnMut(&mut [u8]) -> usize) -> usize {
-        self.tcb.send_with(&mut self.cx, limit, &mut fill)
+        let mut panic = None;
+        // A panic goes round the TCB, which is in the middle of a segment: to it, nothing more was
+        // written. What the closure has left half done is its own caller's, whom the panic reaches.
+        let sent = self.tcb.send_with(&mut self.cx, limit, &mut |room| {
+            catch_unwind(AssertUnwindSafe(|| fill(room))).unwrap_or_else(|payload| {
+                panic = Some(payload);
+                0
+            })
+        });
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+        sent
     }
 
     /// No more to send: a FIN follows what is queued. Text still arrives.
@@ -188,72 +208,159 @@ impl Socket<'_> {
     }
 }
 
-/// A [`Service`] of whatever type, with the connections that it remembers.
+/// A callback has panicked: its connection is to be reset, and forgotten by its service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panicked;
+
+/// A [`Service`] of whatever type, with the connections that it remembers. Panics end here.
 pub(super) trait AnyService: Send {
-    fn on_open(&mut self, socket: &mut Socket<'_>) -> u32;
-    fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize;
-    fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>);
-    fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>);
-    fn deadline(&self, connection: u32) -> Option<Instant>;
-    fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>);
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> Result<u32, Panicked>;
+    fn on_data(
+        &mut self,
+        connection: u32,
+        socket: &mut Socket<'_>,
+        data: &[u8],
+    ) -> Result<usize, Panicked>;
+    fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked>;
+    fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked>;
+    fn deadline(&mut self, connection: u32) -> Result<Option<Instant>, Panicked>;
+    /// [`deadline`](Self::deadline) of a service that does not panic.
+    #[cfg(any(test, fuzzing))]
+    fn peek_deadline(&self, connection: u32) -> Option<Instant>;
+    fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked>;
     fn counters(&self) -> Vec<(&'static str, u64)>;
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError);
     fn on_close(&mut self, connection: u32, reason: CloseReason);
+    /// A callback of the connection has panicked: what is remembered of it is dropped.
+    fn forget(&mut self, connection: u32);
+    /// Panics until now.
+    fn panics(&self) -> u64;
 }
 
 /// See [`AnyService`].
 pub(super) struct Hosted<S: Service> {
-    pub(super) service: S,
-    pub(super) connections: Arena<S::Connection>,
+    service: S,
+    connections: Arena<S::Connection>,
+    panics: u64,
+}
+
+impl<S: Service> Hosted<S> {
+    pub(super) fn new(service: S) -> Self {
+        Self {
+            service,
+            connections: Arena::new(),
+            panics: 0,
+        }
+    }
+
+    /// Calls the application.
+    ///
+    /// What a panic may leave half changed, and why nobody sees it: the application's connection is
+    /// dropped next ([`forget`](AnyService::forget)); its TCB is reset, and gives back all that it
+    /// holds; the service goes on, as [`Service`] says. The stack's own books are changed by a
+    /// [`Socket`]'s methods alone, into which no code of the application is called that could unwind
+    /// through them. Unwinding goes by tables: where nothing panics, nothing is counted or checked.
+    fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked> {
+        catch_unwind(AssertUnwindSafe(|| call(self))).map_err(|payload| self.note_panic(payload))
+    }
+
+    fn call<R>(
+        &mut self,
+        connection: u32,
+        call: impl FnOnce(&mut S, &mut S::Connection) -> R,
+    ) -> Result<Option<R>, Panicked> {
+        self.guard(|this| {
+            let connection = this.connections.get_mut(connection)?;
+            Some(call(&mut this.service, connection))
+        })
+    }
+
+    #[cold]
+    fn note_panic(&mut self, payload: Box<dyn Any + Send>) -> Panicked {
+        self.panics += 1;
+        // It has been printed. To drop it is to call the application once more.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(another);
+        }
+        Panicked
+    }
 }
 
 impl<S: Service> AnyService for Hosted<S> {
-    fn on_open(&mut self, socket: &mut Socket<'_>) -> u32 {
-        let connection = self.service.on_open(socket);
-        self.connections.insert(connection)
+    fn on_open(&mut self, socket: &mut Socket<'_>) -> Result<u32, Panicked> {
+        let connection = self.guard(|this| this.service.on_open(socket))?;
+        Ok(self.connections.insert(connection))
     }
 
-    fn on_data(&mut self, connection: u32, socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        match self.connections.get_mut(connection) {
-            Some(connection) => self.service.on_data(connection, socket, data),
-            None => data.len(),
-        }
+    fn on_data(
+        &mut self,
+        connection: u32,
+        socket: &mut Socket<'_>,
+        data: &[u8],
+    ) -> Result<usize, Panicked> {
+        let consumed = self.call(connection, |service, connection| {
+            service.on_data(connection, socket, data)
+        })?;
+        Ok(consumed.unwrap_or(data.len()))
     }
 
-    fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>) {
-        if let Some(connection) = self.connections.get_mut(connection) {
-            self.service.on_writable(connection, socket);
-        }
+    fn on_writable(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked> {
+        self.call(connection, |service, connection| {
+            service.on_writable(connection, socket);
+        })?;
+        Ok(())
     }
 
-    fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>) {
-        if let Some(connection) = self.connections.get_mut(connection) {
-            self.service.on_peer_close(connection, socket);
-        }
+    fn on_peer_close(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked> {
+        self.call(connection, |service, connection| {
+            service.on_peer_close(connection, socket);
+        })?;
+        Ok(())
     }
 
-    fn deadline(&self, connection: u32) -> Option<Instant> {
-        let connection = self.connections.get(connection)?;
-        self.service.deadline(connection)
+    fn deadline(&mut self, connection: u32) -> Result<Option<Instant>, Panicked> {
+        let deadline = self.call(connection, |service, connection| {
+            service.deadline(connection)
+        })?;
+        Ok(deadline.flatten())
     }
 
-    fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>) {
-        if let Some(connection) = self.connections.get_mut(connection) {
-            self.service.on_timer(connection, socket);
-        }
+    #[cfg(any(test, fuzzing))]
+    fn peek_deadline(&self, connection: u32) -> Option<Instant> {
+        self.service.deadline(self.connections.get(connection)?)
+    }
+
+    fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked> {
+        self.call(connection, |service, connection| {
+            service.on_timer(connection, socket);
+        })?;
+        Ok(())
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.service.counters()
+        // Whoever asks does without them then; no connection has a part in it.
+        catch_unwind(AssertUnwindSafe(|| self.service.counters())).unwrap_or_default()
     }
 
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError) {
-        self.service.on_connect_failed(remote, token, error);
+        // There is no connection to lose.
+        let _ = self.guard(|this| this.service.on_connect_failed(remote, token, error));
     }
 
     fn on_close(&mut self, connection: u32, reason: CloseReason) {
         if let Some(connection) = self.connections.remove(connection) {
-            self.service.on_close(connection, reason);
+            // It is over in any case.
+            let _ = self.guard(|this| this.service.on_close(connection, reason));
         }
+    }
+
+    fn forget(&mut self, connection: u32) {
+        if let Some(connection) = self.connections.remove(connection) {
+            let _ = self.guard(|_| drop(connection));
+        }
+    }
+
+    fn panics(&self) -> u64 {
+        self.panics
     }
 }

@@ -254,6 +254,35 @@ impl Tcb {
         }
     }
 
+    /// The interface carries no more than `mss`, fixed headers excluded and options included. Unlike a
+    /// path's say, that is not tried again after a while.
+    pub fn limit_mss(&mut self, cx: &mut Context<'_>, mss: u16) {
+        let options_len = self.options_len();
+        let peer_mss = match &self.path {
+            Some(path) => path.peer_mss,
+            None => self.smss + options_len,
+        };
+        if matches!(self.state, State::SynSent | State::SynReceived) {
+            // What the handshake will come to.
+            self.opening.path_mss = self.opening.path_mss.min(mss);
+        }
+        if self.state == State::Closed || mss >= peer_mss {
+            return;
+        }
+        self.largest_acked = self.largest_acked.min(mss);
+        if let Some(path) = &mut self.path {
+            path.mss = path.mss.min(mss);
+            path.pending = None;
+            if let Some(search) = &mut path.search {
+                search.narrow(mss);
+            }
+        }
+        self.set_peer_mss(mss);
+        if self.send.mark_larger_lost(&mut cx.core.segments, self.smss) {
+            self.forgive();
+        }
+    }
+
     /// The path's state, from now on.
     pub(super) fn path_mut(&mut self) -> &mut Path {
         let peer_mss = self.smss + self.options_len();

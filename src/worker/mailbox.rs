@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -32,6 +32,8 @@ pub enum Order {
     Abort,
     /// Reset the connections with these peers.
     AbortPeers(Arc<AddressSet>),
+    /// The interface's MTU is this now.
+    Mtu(u16),
     /// End.
     Stop,
     /// Answer with all connections.
@@ -110,6 +112,8 @@ pub struct Mailbox {
     asleep: AtomicBool,
     phase: AtomicU8,
     live: AtomicUsize,
+    /// Callbacks of applications that have panicked.
+    panics: AtomicU64,
     /// Rung when the phase changes, or a flood is reported.
     phase_changed: Arc<Wake>,
     /// Rung when there is an answer.
@@ -133,6 +137,7 @@ impl Mailbox {
             asleep: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Starting as u8),
             live: AtomicUsize::new(0),
+            panics: AtomicU64::new(0),
             phase_changed,
             answered,
         })
@@ -171,6 +176,11 @@ impl Mailbox {
     /// Connections that the worker had when it last said so; never older than its phase.
     pub fn live(&self) -> usize {
         self.live.load(Ordering::Acquire)
+    }
+
+    /// Callbacks of applications that have panicked; looked at once in a while.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// The next SYN flood that has begun or ended.
@@ -232,6 +242,10 @@ impl Mailbox {
 
     pub(super) fn set_live(&self, live: usize) {
         self.live.store(live, Ordering::Release);
+    }
+
+    pub(super) fn set_panics(&self, panics: u64) {
+        self.panics.store(panics, Ordering::Relaxed);
     }
 
     pub(super) fn wake(&self) -> &Wake {

@@ -76,24 +76,21 @@ impl Device {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Err(missing()),
             other => return Err(unanswered(name, "index", other)),
         };
-        let mtu = match sys::ask(socket.as_fd(), &raw_name, Ask::Mtu) {
-            Ok(Answer::Number(number)) => number.cast_unsigned(),
-            other => return Err(unanswered(name, "MTU", other)),
-        };
-        let (rx_queues, tx_queues) = queues(&socket, &raw_name);
+        let (rx_queues, tx_queues) = queues(&socket, &raw_name).unwrap_or((1, 1));
         let mut device = Self {
             name: name.to_owned(),
             raw_name,
             socket,
             ifindex,
             mac: MacAddr::default(),
-            mtu,
+            mtu: 0,
             driver: String::new(),
             rx_queues,
             tx_queues,
             addresses: sys::addresses(name).map_err(fail("addresses"))?,
         };
         device.mac = device.mac_now()?;
+        device.mtu = device.mtu_now()?;
         device.driver = device.read_driver();
         Ok(device)
     }
@@ -150,6 +147,19 @@ impl Device {
             Ok(Answer::Hardware { .. }) => Err(DeviceError::NotEthernet(self.name.clone())),
             other => Err(unanswered(&self.name, "Ethernet address", other)),
         }
+    }
+
+    /// The MTU that it has now.
+    pub fn mtu_now(&self) -> Result<u32, DeviceError> {
+        match sys::ask(self.socket.as_fd(), &self.raw_name, Ask::Mtu) {
+            Ok(Answer::Number(number)) => Ok(number.cast_unsigned()),
+            other => Err(unanswered(&self.name, "MTU", other)),
+        }
+    }
+
+    /// The receive queues in use now; `None` if the driver does not say.
+    pub fn rx_queues_now(&self) -> Option<u32> {
+        queues(&self.socket, &self.raw_name).map(|(rx, _)| rx)
     }
 
     /// Whether it is up and has carrier. Some drivers lose it for seconds when a program is
@@ -280,22 +290,21 @@ impl Drop for GroOff {
     }
 }
 
-/// Receive and transmit queues in use: as channels, else as receive rings, else one.
-fn queues(socket: &OwnedFd, name: &[c_char; libc::IFNAMSIZ]) -> (u32, u32) {
+/// Receive and transmit queues in use: as channels, else as receive rings; `None` if the driver does
+/// not say.
+fn queues(socket: &OwnedFd, name: &[c_char; libc::IFNAMSIZ]) -> Option<(u32, u32)> {
     let mut channels = sys::EthtoolChannels::new(ETHTOOL_GCHANNELS);
     if sys::ethtool(socket.as_fd(), name, &mut channels).is_ok() {
         let rx = channels.rx.saturating_add(channels.combined);
         let tx = channels.tx.saturating_add(channels.combined);
         if rx > 0 {
-            return (rx, tx.max(1));
+            return Some((rx, tx.max(1)));
         }
     }
     let mut rings = sys::EthtoolRings::new(ETHTOOL_GRXRINGS);
-    let rx = match sys::ethtool(socket.as_fd(), name, &mut rings) {
-        Ok(()) => u32::try_from(rings.data).unwrap_or(1).max(1),
-        Err(_) => 1,
-    };
-    (rx, rx)
+    sys::ethtool(socket.as_fd(), name, &mut rings).ok()?;
+    let rx = u32::try_from(rings.data).unwrap_or(1).max(1);
+    Some((rx, rx))
 }
 
 fn unanswered(name: &str, what: &'static str, answer: io::Result<Answer>) -> DeviceError {

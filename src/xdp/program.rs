@@ -118,6 +118,7 @@ pub struct Program {
     // First, so that it goes first.
     link: Option<OwnedFd>,
     program: OwnedFd,
+    id: u32,
     interface: String,
     driver: String,
     ifindex: u32,
@@ -162,6 +163,8 @@ impl Program {
         // The skeleton borrows its storage; descriptors of our own keep what it loaded.
         let program = Self {
             link: None,
+            id: sys::program_id(loaded.progs.corelane.as_fd())
+                .map_err(|error| load_error(error.into()))?,
             program: loaded
                 .progs
                 .corelane
@@ -239,6 +242,16 @@ impl Program {
     /// Whether the program is attached.
     pub const fn is_attached(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// Whether frames still meet the program: nobody has detached its link (`bpftool link detach`), or
+    /// put another program in its place. Needs no capability.
+    pub fn is_in_force(&self) -> bool {
+        let Some(link) = &self.link else {
+            return false;
+        };
+        // A kernel that does not say is believed.
+        sys::link_target(link.as_fd()).map_or(true, |target| target == (self.ifindex, self.id))
     }
 
     /// Sends what is ours and comes in on `queue_id` to this AF_XDP socket, which must be bound to

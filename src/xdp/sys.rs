@@ -326,6 +326,30 @@ pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     check_libbpf(unsafe { libbpf_sys::bpf_link_detach(link.as_raw_fd()) }).map(drop)
 }
 
+/// The interface that a link's program is attached to, 0 when it is none any more, and the program's
+/// id. Needs no capability.
+pub(super) fn link_target(link: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    let mut info = libbpf_sys::bpf_link_info::default();
+    let mut len = size_of::<libbpf_sys::bpf_link_info>() as u32;
+    // SAFETY: the kernel writes at most `len` octets, which are there.
+    check_libbpf(unsafe {
+        libbpf_sys::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut len)
+    })?;
+    // SAFETY: all members of the union are plain data, and zeroes where the kernel wrote nothing.
+    Ok((unsafe { info.__bindgen_anon_1.xdp.ifindex }, info.prog_id))
+}
+
+/// The id of a loaded program. Needs no capability.
+pub(super) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: the kernel writes at most `len` octets, which are there; the zeroes ask for no arrays.
+    check_libbpf(unsafe {
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len)
+    })?;
+    Ok(info.id)
+}
+
 /// Which programs are attached to an interface of the calling thread's network namespace.
 pub(super) fn query(ifindex: u32) -> io::Result<libbpf_sys::bpf_xdp_query_opts> {
     let mut options = libbpf_sys::bpf_xdp_query_opts {

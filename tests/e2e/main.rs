@@ -8,6 +8,7 @@ mod support;
 
 mod active_open;
 mod bad_input;
+mod chaos;
 mod deny;
 mod fast_open;
 mod hostile;

@@ -147,7 +147,7 @@ fn a_segment_in_fragments_is_acknowledged_and_echoed() {
 
 /// A third namespace behind the client's, over a link that carries 1300 octets towards it. Its own
 /// interface takes 1500, so that it announces a large MSS.
-fn far_behind(lab: &Lab) -> Namespace {
+pub(crate) fn far_behind(lab: &Lab) -> Namespace {
     let far = Namespace::new("far");
     let client = &lab.client;
     let ends = [

@@ -188,8 +188,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         if self.is_running() {
             self.signal(Signal::TERM);
-            // The second one ends it at once.
-            pause(Duration::from_millis(50));
+            // The second one ends it at once, if it is clear that it is one.
+            pause(Duration::from_millis(150));
             let _ = rustix::process::kill_process(self.process(), Signal::TERM);
             if self.wait_at_most(Duration::from_secs(5)).is_none() {
                 let _ = self.child.kill();

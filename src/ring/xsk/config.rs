@@ -85,6 +85,22 @@ impl XskConfig {
         }
     }
 
+    /// The same with frames used in full, so that a larger MTU can follow the one it was made for.
+    pub fn with_room(self) -> Self {
+        let room = self
+            .frame_size
+            .saturating_sub(XDP_PACKET_HEADROOM + LINK_HEADERS - ETHERNET_HEADER);
+        Self {
+            max_frame: self.max_frame.max(room),
+            ..self
+        }
+    }
+
+    /// The largest MTU whose frames fit.
+    pub const fn largest_mtu(&self) -> u32 {
+        self.max_frame.saturating_sub(ETHERNET_HEADER)
+    }
+
     /// What libxdp takes, by way of xsk-rs, which checks the sizes.
     pub(super) fn validate(&self) -> Result<UmemConfig, OpenError> {
         let tagged = self

@@ -1,0 +1,68 @@
+//! What the interface carries, also when that changes while it is served.
+
+use super::Stack;
+use super::demux::Handle;
+use crate::flow_table::FlowId;
+use crate::ring::PacketIo;
+use crate::tcp::Context;
+use crate::time::Instant;
+use crate::wire::{FlowKey, fixed_headers};
+
+/// Ethernet without a tag, as in `Capabilities::max_frame`.
+const LINK_HEADER: usize = 14;
+/// RFC 791: every link carries so much; Linux makes no Ethernet interface smaller.
+const LEAST_MTU_IPV4: usize = 68;
+/// RFC 8200 section 5. Where the interface carries less, Linux switches its IPv6 off.
+const LEAST_MTU_IPV6: usize = 1280;
+
+impl<P: PacketIo> Stack<P> {
+    /// The device carries packets of at most `mtu` octets from now on. Connections whose segments are
+    /// larger make them smaller, and send again what is on its way; those that were made with a smaller
+    /// MTU stay as they are: their peers were told an MSS that fits it. What is more than our frames
+    /// hold is not used.
+    pub fn set_mtu(&mut self, now: Instant, mtu: u16) {
+        for port in &mut self.ports {
+            port.queue.mtu = mtu;
+        }
+        let flows: Vec<(FlowId, FlowKey, u32)> = self
+            .table
+            .iter()
+            .filter_map(|(id, &key, &handle)| match handle {
+                Handle::Flow(index) => Some((id, key, index)),
+                Handle::HalfOpen(_) | Handle::Waiting(_) => None,
+            })
+            .collect();
+        for (id, key, index) in flows {
+            let Some(flow) = self.flows.get(index) else {
+                continue;
+            };
+            let queue = usize::from(flow.queue);
+            let path_mss = self.path_mss(queue, &key);
+            let Some(flow) = self.flows.get_mut(index) else {
+                continue;
+            };
+            let mut cx = Context {
+                now,
+                buffers: &mut self.ports[queue],
+                core: &mut self.core,
+            };
+            flow.tcb.limit_mss(&mut cx, path_mss);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// What one segment may carry on this queue, options included.
+    pub(super) fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
+        let is_ipv4 = key.local.is_ipv4();
+        let port = &self.ports[queue].queue;
+        let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
+        let least = if is_ipv4 {
+            LEAST_MTU_IPV4
+        } else {
+            LEAST_MTU_IPV6
+        };
+        let mtu = usize::from(port.mtu).max(least).min(max_frame);
+        let mss = mtu.saturating_sub(usize::from(fixed_headers(is_ipv4)));
+        u16::try_from(mss).unwrap_or(u16::MAX)
+    }
+}

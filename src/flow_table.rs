@@ -177,6 +177,11 @@ impl<T> FlowTable<T> {
         self.by_key.len()
     }
 
+    /// Slots that were ever used; [`FlowId::index`] is below.
+    pub fn slots(&self) -> u32 {
+        self.used
+    }
+
     /// Whether there is no flow.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
@@ -393,6 +398,37 @@ mod tests {
         assert!(std::ptr::eq(first, table.get(ids[0]).unwrap()));
         assert_eq!(table.len(), MAX as usize);
         assert_eq!(table.used, MAX);
+    }
+
+    /// Who knows which flows collide under some key has no more than luck under another: a lookup looks
+    /// at a key or two, in a table that is full of such flows.
+    #[test]
+    fn flows_that_collide_elsewhere_do_not_here() {
+        const MAX: usize = 1024;
+        let guessed = FlowTable::<()>::with_capacity(MAX, [7, 7]);
+        let buckets = guessed.by_key.num_buckets() as u64;
+        let colliding = (0..).map(key).filter(|key| guessed.hash(key) % buckets < 8);
+        let colliding: Vec<FlowKey> = colliding.take(MAX).collect();
+        // What a lookup of each has to look at, at the most.
+        let longest = |secret| {
+            let mut table = FlowTable::with_capacity(MAX, secret);
+            for key in &colliding {
+                table.insert(*key, ()).unwrap();
+            }
+            let lookups = colliding.iter().map(|key| {
+                let candidates = table.by_key.iter_hash(table.hash(key));
+                candidates.count()
+            });
+            lookups.max().unwrap()
+        };
+        assert!(
+            longest([7, 7]) >= 10,
+            "they do collide: {}",
+            longest([7, 7])
+        );
+        for secret in [[1, 2], [3, 4], [5, 6]] {
+            assert!(longest(secret) <= 4, "{}", longest(secret));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | `mtu` | what the interface carries, also when that changes |
 //! | `reassembly` | fragments become datagrams again |
 //! | `port` | a queue and the frames that its connections hold |
+//! | `shedding`, `gauges` | who is given up when those run out; what is held now |
 //! | `service` | what an application is and what it may do |
 
 mod address_set;
@@ -23,6 +24,7 @@ mod demux;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod gauges;
 mod mtu;
 mod open;
 mod output;
@@ -30,6 +32,7 @@ mod passive;
 mod port;
 mod reassembly;
 mod service;
+mod shedding;
 mod steering;
 
 use std::collections::{HashMap, VecDeque};
@@ -48,6 +51,7 @@ use self::port::Port;
 use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};
 pub use self::service::{Service, Socket};
+use self::shedding::Sweep;
 pub use self::steering::{Rss, Steering};
 use crate::flow_table::{FlowId, FlowTable};
 use crate::ring::{PacketIo, RingCounters};
@@ -135,6 +139,8 @@ pub struct Counters {
     pub stack: Vec<(&'static str, u64)>,
     /// Queue number and counters of its rings.
     pub queues: Vec<(u32, RingCounters)>,
+    /// What it holds now, and how much of it there may be.
+    pub gauges: Vec<(&'static str, u64)>,
 }
 
 /// A [`Service`] that a stack hosts; by default the first.
@@ -155,6 +161,9 @@ pub enum ConnectError {
     /// The stack has as many connections as it may.
     #[error("the flow table is full: raise max_connections")]
     Full,
+    /// Connections hold nearly all of the receive memory that they may have.
+    #[error("the worker's receive memory is nearly used up: raise [tcp] receive-memory")]
+    MemoryShort,
     /// There is a connection between these endpoints.
     #[error("there is a connection between these endpoints already")]
     InUse,
@@ -219,6 +228,8 @@ pub struct Stack<P: PacketIo> {
     sending: Vec<FlowId>,
     /// Flows whose application waits for frames that others hold.
     starved: VecDeque<FlowId>,
+    /// How far the search for those is that have held them longest.
+    sweep: Sweep,
     strays: VecDeque<Stray>,
     reassembly: Reassembly,
     /// Datagrams that have become whole in this batch, as frames.
@@ -254,6 +265,7 @@ impl<P: PacketIo> Stack<P> {
             dirty: Vec::new(),
             sending: Vec::new(),
             starved: VecDeque::new(),
+            sweep: Sweep::default(),
             strays: VecDeque::new(),
             reassembly: Reassembly::default(),
             reassembled: Vec::new(),
@@ -316,11 +328,15 @@ impl<P: PacketIo> Stack<P> {
             self.receive(now, queue);
         }
         self.handle_timers(now);
+        self.shed_stalled(now);
         self.feed_starved(now);
         let busy = self.send(now);
         for port in &mut self.ports {
             port.queue.io.flush();
-            port.compact();
+            let compaction = port.compact();
+            let counters = &mut self.core.counters;
+            counters.texts_compacted += compaction.moved;
+            counters.compact_memory_exhausted += u64::from(compaction.is_full);
         }
         Turn {
             frames: self.frames,
@@ -392,6 +408,7 @@ impl<P: PacketIo> Stack<P> {
                 .iter()
                 .map(|port| (port.queue.id, port.queue.io.counters()))
                 .collect(),
+            gauges: self.gauges(),
         }
     }
 

@@ -63,6 +63,18 @@ const LABELS: &[(&str, u32)] = &[("MUST", 69), ("SHLD", 31), ("REC", 1)];
 /// refuses them as well.
 const PENDING_ALLOWED: bool = false;
 
+/// The first cell of docs/security.md's table of limits.
+const LIMITS: &str = "what";
+
+/// Where counters have their names.
+const SOURCES_OF_COUNTERS: &[&str] = &[
+    "src/tcp/context.rs",
+    "src/stack/counters.rs",
+    "src/observe/snapshot.rs",
+    "src/observe/table.rs",
+    "src/services/http/limits.rs",
+];
+
 /// A row of a table: `| where | what is required | test |`.
 #[derive(Debug)]
 struct Row {
@@ -116,15 +128,51 @@ fn every_row_has_a_test_that_exists_or_a_reason() {
     println!("{pending} rows are pending");
 }
 
+/// What a worker may hold, its limit and what is counted when it is met: the counters exist.
+#[test]
+fn every_limit_says_what_happens_when_it_is_met() {
+    let document = fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
+    let lines = document.lines().enumerate();
+    let table = lines.skip_while(|(_, line)| !line.starts_with(&format!("| {LIMITS} |")));
+    let rows = table.skip(2).take_while(|(_, line)| line.starts_with('|'));
+    let mut limits = 0;
+    for (number, line) in rows {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, what, limit, _, met, ""] = cells[..] else {
+            panic!("docs/security.md:{}: not four cells", number + 1);
+        };
+        limits += 1;
+        for cell in [what, limit, met] {
+            assert!(!cell.is_empty(), "docs/security.md:{}", number + 1);
+        }
+        let quoted = met.split('`').skip(1).step_by(2);
+        for counter in quoted.filter(|it| it.contains('_') && !it.contains(' ')) {
+            let known = SOURCES_OF_COUNTERS.iter().any(|path| {
+                let source = fs::read_to_string(root().join(path)).expect(path);
+                source.contains(&format!("{counter},"))
+                    || source.contains(&format!("\"{counter}\""))
+            });
+            assert!(known, "docs/security.md:{}: no {counter}", number + 1);
+        }
+    }
+    assert!(limits > 10);
+}
+
 /// The last of the cells of each row, of which there are four.
 #[test]
 fn every_attack_has_a_test_that_exists_or_a_reason() {
     let document = fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
     let mut wrong = Vec::new();
     let mut attacks = 0;
+    let mut is_of_limits = false;
     for (number, line) in document.lines().enumerate() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         if cells.len() < 2 || cells[1] == "attack" || cells[1].starts_with("---") {
+            is_of_limits &= cells.len() >= 2 && cells[1] != "attack";
+            continue;
+        }
+        is_of_limits |= cells[1] == LIMITS;
+        if is_of_limits {
             continue;
         }
         attacks += 1;

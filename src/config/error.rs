@@ -54,6 +54,10 @@ pub enum ConfigError {
     User(String),
     #[error("cannot read the configuration file {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "the configuration file {path} is larger than 64 MiB: is it the right one?", path = .0.display()
+    )]
+    TooLarge(PathBuf),
     #[error("{path}, line {line}, `{text}`: {message}", path = path.display())]
     Nonsense {
         path: PathBuf,

@@ -1,7 +1,8 @@
 //! Settings from a TOML file.
 
 use std::borrow::Cow;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
@@ -11,6 +12,9 @@ use crate::tcp::congestion::Algorithm;
 use crate::tcp::{EcnMode, SynCookies};
 use crate::time::Duration;
 
+/// Octets of a file: more than a million denied prefixes have. A device, or a pipe, may go on for ever.
+const MOST_OCTETS: u64 = 64 << 20;
+
 impl Settings {
     /// Reads a TOML file.
     ///
@@ -18,10 +22,19 @@ impl Settings {
     ///
     /// It cannot be read, or says something that is no setting: the line is named.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        let unreadable = |source| ConfigError::Unreadable {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let mut octets = Vec::new();
+        let mut beginning = file.take(MOST_OCTETS + 1);
+        beginning.read_to_end(&mut octets).map_err(unreadable)?;
+        if octets.len() as u64 > MOST_OCTETS {
+            return Err(ConfigError::TooLarge(path.to_owned()));
+        }
+        let text = String::from_utf8(octets)
+            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         Self::parse(path, &text)
     }
 
@@ -403,5 +416,12 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = Settings::read(Path::new("/nonexistent/corelane.toml")).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/corelane.toml"));
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = Settings::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(matches!(error, ConfigError::TooLarge(_)), "{error}");
+        assert!(error.to_string().contains("/dev/zero"));
     }
 }

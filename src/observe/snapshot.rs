@@ -265,6 +265,9 @@ pub struct Worker {
     pub core: usize,
     /// Its counters.
     pub counters: BTreeMap<String, u64>,
+    /// What it holds now, and what it may hold; memory in octets.
+    #[serde(default)]
+    pub gauges: BTreeMap<String, u64>,
 }
 
 /// The counters of a queue.
@@ -287,6 +290,11 @@ impl Stats {
         self.workers.push(Worker {
             core,
             counters: tally_map(tally),
+            gauges: counters
+                .gauges
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value))
+                .collect(),
         });
         self.queues
             .extend(counters.queues.iter().map(|&(queue, counters)| Queue {
@@ -436,12 +444,14 @@ pub(super) mod tests {
                         ..RingCounters::default()
                     },
                 )],
+                gauges: vec![("flows", 3)],
             };
             stats.add(core, &counters, Tally::default());
         }
         assert_eq!(stats.stack["segments"], 10);
         assert_eq!(stats.stack["dropped_checksum"], 2);
         assert_eq!(stats.workers.len(), 2);
+        assert_eq!(stats.workers[1].gauges["flows"], 3);
         assert_eq!((stats.queues[0].queue, stats.queues[0].core), (0, 1));
         assert_eq!(stats.queues[1].counters["rx_frames"], 7);
     }

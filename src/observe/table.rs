@@ -260,6 +260,10 @@ pub fn stats_table(stats: &Stats) -> String {
     section("stack (all workers)".to_owned(), &stats.stack);
     for worker in &stats.workers {
         section(format!("worker on core {}", worker.core), &worker.counters);
+        if !worker.gauges.is_empty() {
+            let title = format!("worker on core {}: what it holds now", worker.core);
+            section(title, &worker.gauges);
+        }
     }
     for queue in &stats.queues {
         let title = format!("queue {} (core {})", queue.queue, queue.core);
@@ -359,6 +363,7 @@ mod tests {
             workers: vec![Worker {
                 core: 1,
                 counters: counters(&[("turns", 3)]),
+                gauges: counters(&[("flows", 2), ("half_open", 0)]),
             }],
             queues: Vec::new(),
         };
@@ -369,6 +374,8 @@ mod tests {
             (all 0)
         worker on core 1
             turns 3
+        worker on core 1: what it holds now
+            flows     2
         ");
     }
 }

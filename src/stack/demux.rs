@@ -248,6 +248,7 @@ impl<P: PacketIo> Stack<P> {
             TimeWaitVerdict::Reopen { .. } if is_full => {
                 self.core.counters.listen_overflows += 1;
             }
+            TimeWaitVerdict::Reopen { .. } if self.core.refuses_connection() => {}
             TimeWaitVerdict::Reopen { beyond } => {
                 self.core.counters.time_wait_recycled += 1;
                 self.forget_waiting(id, index);

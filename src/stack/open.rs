@@ -252,6 +252,9 @@ impl<P: PacketIo> Stack<P> {
         if usize::from(by.queue) >= self.ports.len() {
             return Err(ConnectError::NoSuchQueue);
         }
+        if self.core.refuses_connection() {
+            return Err(ConnectError::MemoryShort);
+        }
         if let Some(id) = self.table.lookup(key)
             && let Some(&Handle::Waiting(index)) = self.table.get(id)
         {

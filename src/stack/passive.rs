@@ -124,6 +124,10 @@ impl<P: PacketIo> Stack<P> {
             self.drops.count(DropReason::NoConnection);
             return self.reset_sender(now, inbound);
         };
+        // No reset: it comes again, when there may be more.
+        if self.core.refuses_connection() {
+            return;
+        }
         let port = &mut self.ports[usize::from(inbound.queue)];
         let mut cx = Context {
             now,
@@ -198,6 +202,10 @@ impl<P: PacketIo> Stack<P> {
         else {
             return false;
         };
+        // No answer, as where the table is full.
+        if cx.core.refuses_connection() {
+            return true;
+        }
         let tcb = entry.open(&mut cx, key);
         let flow = Flow::new(tcb, inbound.link, inbound.queue, service.0);
         // Where there is no room, there is no answer: the peer sends again what it sends next.

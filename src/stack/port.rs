@@ -24,6 +24,9 @@ const RESERVE: usize = 32;
 const LEAST_HEADERS: usize = 14 + 20 + 20;
 /// Frames looked at per turn when they run short.
 const COMPACT_STEP: usize = 64;
+/// About what a text on the heap takes besides its octets: its slot here, TCP's segment, the allocation.
+/// Else single octets could take many times what the budget says.
+const COMPACT_OVERHEAD: usize = 128;
 
 /// See the module.
 #[derive(Debug)]
@@ -34,7 +37,10 @@ pub(super) struct Port<P: PacketIo> {
     owners: Vec<u32>,
     /// Which held frame to look at next when frames run short.
     hand: usize,
+    /// What texts on the heap take.
     compact_octets: usize,
+    /// There was no room for another one when frames last ran short.
+    compact_is_full: bool,
     /// Frames from TX to COMPLETION.
     with_kernel: usize,
     headroom: usize,
@@ -49,6 +55,15 @@ struct Slot {
     released: bool,
     /// Sum of all octets.
     sum: Sum,
+}
+
+/// What [`Port::compact`] has come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Compaction {
+    /// Texts moved to the heap.
+    pub(super) moved: u64,
+    /// Whether there was no room for another one.
+    pub(super) is_full: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +81,7 @@ impl<P: PacketIo> Port<P> {
             owners: vec![NOBODY; capabilities.tx_frames],
             hand: 0,
             compact_octets: 0,
+            compact_is_full: false,
             with_kernel: 0,
             headroom: capabilities.headroom,
             reserve: (capabilities.tx_frames / RESERVE).max(1),
@@ -76,6 +92,31 @@ impl<P: PacketIo> Port<P> {
     /// Whether one more segment of whatever kind can go out now.
     pub(super) fn has_room(&self) -> bool {
         self.queue.io.tx_room() > 0 && self.queue.io.free_frames() > 0
+    }
+
+    /// Whether neither frames nor the heap have much room left for text.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.compact_is_full && self.available() < self.reserve
+    }
+
+    /// Frames that there are.
+    pub(super) fn frames(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Frames that are not free.
+    pub(super) fn frames_in_use(&self) -> usize {
+        self.owners.len() - self.queue.io.free_frames()
+    }
+
+    /// What texts on the heap take, in octets.
+    pub(super) fn compact_octets(&self) -> usize {
+        self.compact_octets
+    }
+
+    /// What they may take: half as much as frames can hold.
+    pub(super) fn compact_budget(&self) -> usize {
+        self.frames() * self.capacity() / 2
     }
 
     /// Whether the kernel still has frames of ours: no event tells when it is done with them.
@@ -166,24 +207,29 @@ impl<P: PacketIo> Port<P> {
 
     /// When frames run short, moves octets of a few held frames to the heap, up to half as many as
     /// the frames themselves can hold.
-    pub(super) fn compact(&mut self) {
-        let frames = self.owners.len();
-        if self.queue.io.free_frames() >= frames / 8 {
-            return;
+    pub(super) fn compact(&mut self) -> Compaction {
+        let mut compaction = Compaction::default();
+        if self.queue.io.free_frames() >= self.frames() / 8 {
+            self.compact_is_full = false;
+            return compaction;
         }
-        let budget = frames * self.capacity() / 2;
+        let budget = self.compact_budget();
         for _ in 0..COMPACT_STEP.min(self.slots.capacity()) {
             self.hand = (self.hand + 1) % self.slots.capacity();
             let Some(slot) = self.slots.get_mut(self.hand) else {
                 continue;
             };
-            let len = usize::from(slot.len);
+            let cost = usize::from(slot.len) + COMPACT_OVERHEAD;
             if let Content::Held(frame) = &slot.content
-                && len > 0
-                && self.compact_octets + len <= budget
+                && slot.len > 0
             {
+                if self.compact_octets + cost > budget {
+                    compaction.is_full = true;
+                    break;
+                }
                 let octets = frame.data().into();
-                self.compact_octets += len;
+                self.compact_octets += cost;
+                compaction.moved += 1;
                 if let Content::Held(frame) =
                     std::mem::replace(&mut slot.content, Content::Compact(octets))
                 {
@@ -191,6 +237,8 @@ impl<P: PacketIo> Port<P> {
                 }
             }
         }
+        self.compact_is_full |= compaction.is_full;
+        compaction
     }
 
     /// The frame is back and its range is the text again.
@@ -401,7 +449,9 @@ impl<P: PacketIo> Buffers for Port<P> {
         let slot = self.slots.remove(key);
         match slot.content {
             Content::Held(frame) => self.queue.io.release(frame),
-            Content::Compact(octets) => self.compact_octets -= octets.len(),
+            Content::Compact(octets) => {
+                self.compact_octets -= octets.len() + COMPACT_OVERHEAD;
+            }
             Content::WithKernel => {}
         }
     }
@@ -422,7 +472,7 @@ impl<P: PacketIo> Port<P> {
                     frame.data()
                 }
                 Content::Compact(octets) => {
-                    compact += octets.len();
+                    compact += octets.len() + COMPACT_OVERHEAD;
                     &octets[..]
                 }
                 Content::WithKernel => {

@@ -115,6 +115,11 @@ impl Reassembly {
         self.datagrams.get(key).map(|datagram| datagram.deadline)
     }
 
+    /// What all fragments cost.
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+
     fn begin(&mut self, now: Instant, key: DatagramKey, drops: &mut Drops) {
         if self.datagrams.len() >= MAX_DATAGRAMS {
             self.evict_oldest(drops);

@@ -248,7 +248,8 @@ impl TailRoom {
                 if written == 0 {
                     cx.buffers.release(buffer);
                 } else {
-                    tcb.send.push(segments, buffer, tcb.snd.end, written as u16);
+                    let (end, len) = (tcb.snd.end, written as u16);
+                    tcb.send.push(segments, cx.now, buffer, end, len);
                 }
                 written
             }

@@ -10,7 +10,8 @@ use crate::time::Duration;
 pub struct Config {
     /// Options of connections, unless their listener or their application says otherwise.
     pub options: SocketOptions,
-    /// Octets that all connections of a core may hold for their applications, in pages.
+    /// Octets that all connections of a core may hold for their applications, in pages. When it
+    /// runs short, [`MemoryPressure`](super::MemoryPressure) says what is given up.
     pub receive_memory: usize,
     /// Whether segments leave at a measured pace instead of a window at once. BBR always does.
     pub pacing: bool,

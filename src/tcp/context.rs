@@ -7,6 +7,7 @@ use super::config::Config;
 use super::duplicate_acks::CausesArena;
 use super::fast_open::{CookieCache, Early};
 use super::isn::IsnGenerator;
+use super::memory_pressure::MemoryPressure;
 use super::options::OptionSets;
 use super::path_cache::PathCache;
 use super::receive_queue::ReceiveMemory;
@@ -73,6 +74,23 @@ impl Core {
     /// Octets held for applications, in whole pages.
     pub fn receive_bytes(&self) -> usize {
         self.receive.bytes()
+    }
+
+    /// What that may come to.
+    pub fn receive_limit(&self) -> usize {
+        self.receive.limit()
+    }
+
+    /// What a shortage of receive memory asks for.
+    pub fn memory_pressure(&self) -> MemoryPressure {
+        self.receive.pressure()
+    }
+
+    /// Whether there is too little memory for one more connection. Counts it.
+    pub fn refuses_connection(&mut self) -> bool {
+        let refuses = self.memory_pressure() >= MemoryPressure::Connections;
+        self.counters.memory_connections_refused += u64::from(refuses);
+        refuses
     }
 
     /// Whether one more answer to a segment that may be forged is within RFC 5961 section 7's
@@ -186,6 +204,19 @@ counters! {
     out_of_order_queued,
     /// Out-of-order segments dropped because of a limit.
     out_of_order_dropped,
+    /// SYN cookies sent because 3/8 of the receive memory were used.
+    memory_syn_cookies,
+    /// Out-of-order segments of which something was not kept because 3/4 of it were used.
+    memory_out_of_order_refused,
+    /// SYNs and acknowledgments of SYN cookies dropped, and active opens that failed, because 7/8 of it
+    /// were used.
+    memory_connections_refused,
+    /// Texts moved from frames to the heap because frames ran short.
+    texts_compacted,
+    /// Turns in which frames ran short and the heap's share of their text was used up.
+    compact_memory_exhausted,
+    /// Connections reset because their text had waited longest when that had happened.
+    stalled_resets,
     /// Octets of text out of order thrown away to make room for text in order.
     out_of_order_pruned,
     /// Octets of text refused because the core's receive memory was used up.
@@ -222,6 +253,8 @@ counters! {
     mtu_probes_acked,
     /// Those that did not.
     mtu_probes_lost,
+    /// Paths forgotten before their time because too many are narrow.
+    paths_forgotten,
     /// Segments with text that a router has marked (RFC 3168).
     ecn_ce_packets,
     /// Octets of their text.
@@ -236,6 +269,8 @@ counters! {
     fast_open_rejected,
     /// SYNs with a right cookie while too many such connections were not yet established.
     fast_open_overflows,
+    /// Peers whose Fast Open cookies were forgotten because there are too many.
+    fast_open_peers_forgotten,
     /// SYNs sent with text and a cookie.
     fast_open_active,
     /// Of those, the ones whose text was not acknowledged with them, and was sent again.
@@ -248,7 +283,8 @@ counters! {
     lost_retransmits,
     /// Acknowledgments that have shown segments to arrive out of order.
     sack_reordering,
-    /// SACK blocks not remembered because a connection has too many ranges.
+    /// SACK blocks not remembered because a connection has too many ranges, or because no whole
+    /// segment is in them.
     sack_ranges_refused,
     /// Peers that have thrown away what they had selectively acknowledged (RFC 2018 section 8).
     sack_reneging,
@@ -256,8 +292,12 @@ counters! {
     dsack_received,
     /// Reports of more duplicates than there were retransmissions.
     dsack_ignored,
+    /// Duplicates that count for no undo because an episode knows too many ranges of them.
+    dsack_ranges_refused,
     /// Duplicates reported to the peer.
     dsack_sent,
+    /// Duplicate ACKs that do not begin with what has caused them: too many were owed at once.
+    duplicate_ack_causes_forgotten,
     /// Retransmission timeouts found spurious.
     spurious_rtos,
     /// Recoveries undone because of the echo of an old timestamp (RFC 3522).

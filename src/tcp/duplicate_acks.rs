@@ -51,7 +51,8 @@ impl Tcb {
             let index = core.causes.insert(Causes::new());
             CausesId::new(index)
         });
-        let _ = core.causes[id.index()].try_push(cause);
+        let is_full = core.causes[id.index()].try_push(cause).is_err();
+        core.counters.duplicate_ack_causes_forgotten += u64::from(is_full);
     }
 
     /// The next duplicate acknowledgment that is owed, if one is: what it is to speak of.

@@ -178,7 +178,8 @@ impl Tcb {
         }
         if !first || self.state != State::SynSent {
             if early.option.is_some() {
-                cx.core.cookies.avoid(early.remote, cx.now + SILENCE);
+                let forgets = cx.core.cookies.avoid(early.remote, cx.now + SILENCE);
+                cx.core.counters.fast_open_peers_forgotten += u64::from(forgets);
             }
             return (None, false);
         }
@@ -206,9 +207,11 @@ impl Tcb {
         let given = header.options.fast_open.filter(|it| !it.is_request());
         if let Some(cookie) = given {
             let mss = header.options.mss.unwrap_or(0).min(self.opening.path_mss);
-            cx.core
+            let forgets = cx
+                .core
                 .cookies
                 .put(early.remote, cookie, mss.max(self.smss));
+            cx.core.counters.fast_open_peers_forgotten += u64::from(forgets);
         }
         if !early.sent_text {
             return;
@@ -220,7 +223,8 @@ impl Tcb {
                 .split_sent(&mut cx.core.segments, cx.buffers, self.smss);
             self.send.mark_all_lost(&mut cx.core.segments);
             if given.is_none() {
-                cx.core.cookies.avoid(early.remote, cx.now + REFUSAL);
+                let forgets = cx.core.cookies.avoid(early.remote, cx.now + REFUSAL);
+                cx.core.counters.fast_open_peers_forgotten += u64::from(forgets);
             }
         }
     }
@@ -262,24 +266,25 @@ impl CookieCache {
         }
     }
 
-    pub(super) fn put(&mut self, remote: Address, cookie: FastOpen, mss: u16) {
-        self.insert(remote, Entry::Cookie { cookie, mss });
+    pub(super) fn put(&mut self, remote: Address, cookie: FastOpen, mss: u16) -> bool {
+        self.insert(remote, Entry::Cookie { cookie, mss })
     }
 
-    fn avoid(&mut self, remote: Address, until: Instant) {
-        self.insert(remote, Entry::AvoidUntil(until));
+    fn avoid(&mut self, remote: Address, until: Instant) -> bool {
+        self.insert(remote, Entry::AvoidUntil(until))
     }
 
-    fn insert(&mut self, remote: Address, entry: Entry) {
+    /// Returns whether another peer was forgotten for it.
+    fn insert(&mut self, remote: Address, entry: Entry) -> bool {
         if self.entries.insert(remote, entry).is_some() {
-            return;
+            return false;
         }
         self.order.push_back(remote);
-        if self.order.len() > MAX_COOKIES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
+        if self.order.len() <= MAX_COOKIES {
+            return false;
         }
+        let oldest = self.order.pop_front();
+        oldest.is_some_and(|oldest| self.entries.remove(&oldest).is_some())
     }
 }
 
@@ -339,8 +344,11 @@ mod tests {
         let cookie = FastOpen::new(&[1; 8]).unwrap();
         let address = |n: u32| Address::from_ipv4(n.to_be_bytes());
         for n in 0..=MAX_COOKIES as u32 {
-            cache.put(address(n), cookie, 1_460);
-            cache.put(address(n), cookie, 1_400);
+            assert_eq!(
+                cache.put(address(n), cookie, 1_460),
+                n == MAX_COOKIES as u32
+            );
+            assert!(!cache.put(address(n), cookie, 1_400));
         }
         assert_eq!(cache.entries.len(), MAX_COOKIES);
         assert_eq!(cache.get(&address(0), now), Known::Nothing);

@@ -12,6 +12,7 @@ use super::context::{Context, Core};
 use super::ecn::{self, Ecn};
 use super::fast_open::{Cookie, FastOpenQueue};
 use super::liveness::millis;
+use super::memory_pressure::MemoryPressure;
 use super::options::{Marking, OptionsId};
 use super::rtt::{INITIAL_RTO, MAX_RTO};
 use super::seq::Seq;
@@ -106,10 +107,12 @@ impl Listener {
         // One that reopens a TIME-WAIT is from a peer that has been here, needs no more room than
         // that did, and an ISS that a cookie cannot have: it gets an entry, as Linux has it.
         let has_room = !self.is_full(cx.core);
-        let cookie = beyond.is_none() && self.wants_cookie(cx);
+        let is_flooded = self.wants_cookie(cx);
+        let cookie = beyond.is_none() && (is_flooded || saves_memory(cx.core));
         let fast_open = self.judge_fast_open(cx, key, segment, !cookie);
         let path_mss = cx.core.options[self.options].clamp_mss(path_mss);
         if fast_open & TAKES_TEXT == 0 && cookie {
+            cx.core.counters.memory_syn_cookies += u64::from(!is_flooded);
             return Some(self.make_cookie(cx, key, &segment.header, path_mss));
         }
         if fast_open & TAKES_TEXT == 0 && !has_room {
@@ -213,6 +216,12 @@ impl Listener {
     pub fn half_open(&self) -> usize {
         self.half_open
     }
+}
+
+/// Whether new peers get cookies whatever the queue: who cannot be reached is to get no connection, nor
+/// what it may hold.
+fn saves_memory(core: &Core) -> bool {
+    core.config.syn_cookies != SynCookies::Off && core.memory_pressure() >= MemoryPressure::Cookies
 }
 
 /// What a SYN offers of what we go along with.

@@ -85,6 +85,17 @@ impl Tcb {
         !matches!(self.state, State::Closed | State::TimeWait) && !is_acked
     }
 
+    /// How long text of this connection has waited: to be acknowledged, or to be sent at all. A peer
+    /// that takes a little now and then makes the latter no shorter. `None` if there is none.
+    pub fn stalled_for(&self, core: &Core, now: Instant) -> Option<Duration> {
+        if self.send.is_empty() {
+            return None;
+        }
+        let unsent = self.send.first_unsent(&core.segments);
+        let unsent = unsent.map(|segment| now.saturating_since(segment.sent_at));
+        unsent.max(Some(elapsed(now, self.waiting_since)))
+    }
+
     /// Sets the timer that gives the connection up. It is lazy: an acknowledgment only moves
     /// `waiting_since`.
     pub(super) fn arm_give_up(&mut self, cx: &Context<'_>) {

@@ -17,6 +17,7 @@
 //! | `syn_cookie` | RFC 4987: half-open connections that nothing is kept of |
 //! | `send_queue`, `segment_list`, `scoreboard` | what is not acknowledged, in which order, and what of it the peer has |
 //! | `receive_queue`, `sack` | what is not consumed, and what we say that we have of it |
+//! | `memory_pressure` | what is given up, in which order, when there is too much of that |
 //! | `rtt`, `timers`, `loss`, `congestion` | RFC 6298, RFC 8985 and all around it, RFC 5681 |
 //! | `path`, `path_cache`, `pmtud`, `ecn` | RFC 1191, 8201, 5927, 5461; RFC 4821; RFC 3168 |
 //! | `rate`, `pacing` | delivery rate samples; what leaves is spread over the round trip |
@@ -45,6 +46,7 @@ mod isn;
 mod listen;
 mod liveness;
 mod loss;
+mod memory_pressure;
 mod options;
 mod output;
 mod pacing;
@@ -83,6 +85,7 @@ pub use self::info::Info;
 pub use self::input::{Arrival, Events};
 pub use self::isn::IsnGenerator;
 pub use self::listen::{Listener, SynEntry, SynVerdict};
+pub use self::memory_pressure::MemoryPressure;
 pub use self::options::{
     BufferLimit, Keepalive, Linger, MAX_WINDOW, Marking, OptionsId, SocketOptions,
 };

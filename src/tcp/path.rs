@@ -208,7 +208,8 @@ impl Tcb {
         }
         let until = cx.now + BELIEVED;
         let limit = PathLimit { mss, until };
-        cx.core.paths.insert(key.remote, limit);
+        let forgets = cx.core.paths.insert(key.remote, limit);
+        cx.core.counters.paths_forgotten += u64::from(forgets);
         self.lower_path(cx, mss);
     }
 

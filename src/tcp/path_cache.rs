@@ -29,15 +29,18 @@ impl PathCache {
         limit.filter(|limit| limit.until > now)
     }
 
-    /// Remembers a path; in place of what is forgotten first, if there is no room.
-    pub(super) fn insert(&mut self, destination: Address, limit: PathLimit) {
+    /// Remembers a path; in place of what is forgotten first, if there is no room. Returns whether
+    /// another was forgotten.
+    pub(super) fn insert(&mut self, destination: Address, limit: PathLimit) -> bool {
+        let mut forgets = false;
         if self.limits.len() >= CAPACITY && !self.limits.contains_key(&destination) {
             let oldest = self.limits.iter().min_by_key(|(_, limit)| limit.until);
             if let Some((&oldest, _)) = oldest {
-                self.limits.remove(&oldest);
+                forgets = self.limits.remove(&oldest).is_some();
             }
         }
         self.limits.insert(destination, limit);
+        forgets
     }
 }
 
@@ -70,7 +73,8 @@ mod tests {
     fn the_cache_is_bounded_and_forgets_the_oldest() {
         let mut cache = PathCache::default();
         for number in 0..2 * CAPACITY as u32 {
-            cache.insert(address(number), limit(1_260, 100 + u64::from(number)));
+            let forgets = cache.insert(address(number), limit(1_260, 100 + u64::from(number)));
+            assert_eq!(forgets, number >= CAPACITY as u32);
         }
         assert_eq!(cache.limits.len(), CAPACITY);
         let known = |number| cache.lookup(&address(number), Instant::ZERO).is_some();

@@ -1,23 +1,32 @@
 //! What has been received and not been consumed: in order and waiting for the application, or out
 //! of order and waiting for a gap to fill. Made when there is such text, freed when there is none.
 
+#[cfg(any(test, fuzzing))]
+mod check;
+mod pages;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::ops::{Deref, Range};
 
 use slab::Slab;
 
+use self::pages::{NO_PAGE, PAGE, Page, Pages, Place};
 use super::arena_id::arena_id;
+use super::memory_pressure::MemoryPressure;
 use super::seq::Seq;
 
-/// Octets of a page. One octet can pin a page, so limits count pages.
-const PAGE: usize = 2048;
-/// Text out of order leaves one page of so many to text in order, which alone makes progress.
-const RESERVE: usize = 8;
+/// Numbers of pages that take as many octets as a page. So many more in a queue, of pages or of
+/// holes before text that is far ahead, are accounted for as a page.
+const INDEX: usize = PAGE / size_of::<u32>();
 /// Gaps remembered per connection: a peer that needs more has lost half of them already.
 const MAX_RANGES: usize = 64;
-const NO_PAGE: u32 = u32::MAX;
-
-type Page = Box<[u8; PAGE]>;
+/// Text that nothing has joined for so long, in milliseconds, is not on its way to be in order: a
+/// sender fills a gap within a few of its timeouts.
+const STALE: u32 = 5_000;
+/// Queues looked at when text is refused.
+const LOOK: usize = 16;
 
 /// The queues and pages of one core.
 #[derive(Debug)]
@@ -26,6 +35,8 @@ pub(super) struct ReceiveMemory {
     pages: Pages,
     /// Emptied queues, whose vectors are used again.
     spare: Vec<ReceiveQueue>,
+    /// Which queue to look at next for text that is stale.
+    hand: usize,
 }
 
 arena_id! {
@@ -68,6 +79,10 @@ struct ReceiveQueue {
     /// Sorted, disjoint and not touching each other.
     ranges: Vec<ReceivedRange>,
     stamp: u32,
+    /// When text out of order has last come, in milliseconds of the clock.
+    arrived_at: u32,
+    /// Pages that the numbers in `pages` are accounted for as.
+    index_pages: usize,
 }
 
 impl ReceiveMemory {
@@ -76,20 +91,26 @@ impl ReceiveMemory {
             queues: Slab::new(),
             pages: Pages::new(limit / PAGE),
             spare: Vec::new(),
+            hand: 0,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.pages.in_use == 0
+        self.queues.is_empty() && self.pages.in_use() == 0
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.pages.in_use * PAGE
+        self.pages.in_use() * PAGE
     }
 
-    /// Whether half of the memory is used: no time for windows to grow.
-    pub(super) fn is_short(&self) -> bool {
-        self.pages.in_use >= self.pages.limit / 2
+    /// What [`bytes`](Self::bytes) may come to.
+    pub(super) fn limit(&self) -> usize {
+        self.pages.limit() * PAGE
+    }
+
+    /// What a shortage asks for.
+    pub(super) fn pressure(&self) -> MemoryPressure {
+        self.pages.pressure()
     }
 
     /// A queue whose first octet is `start`.
@@ -103,9 +124,7 @@ impl ReceiveMemory {
     /// Gives a queue back, with whatever it holds.
     pub(super) fn close(&mut self, id: QueueId) {
         let mut queue = self.queues.remove(id.index());
-        for page in queue.pages.drain(..) {
-            self.pages.free(page);
-        }
+        queue.free_behind(&mut self.pages, 0);
         queue.ranges.clear();
         if self.spare.len() < 64 {
             self.spare.push(queue);
@@ -119,12 +138,12 @@ impl ReceiveMemory {
         if !queue.has_room_for_range(seq, data.len()) {
             return 0;
         }
-        let reserve = if seq == queue.start + queue.contiguous() {
-            0
+        let place = if seq == queue.start + queue.contiguous() {
+            Place::InOrder
         } else {
-            self.pages.limit / RESERVE
+            Place::BeyondGap
         };
-        let stored = queue.store(&mut self.pages, reserve, seq, data);
+        let stored = queue.store(&mut self.pages, place, seq, data);
         if stored > 0 {
             queue.insert(seq, seq + stored as u32);
         }
@@ -140,6 +159,27 @@ impl ReceiveMemory {
     /// were. A receiver may do so with what it has selectively acknowledged (RFC 2018 section 8).
     pub(super) fn prune(&mut self, id: QueueId, end: Seq) -> u32 {
         self.queues[id.index()].prune(&mut self.pages, end)
+    }
+
+    /// Text out of order arrives for this queue.
+    pub(super) fn touch(&mut self, id: QueueId, millis: u32) {
+        self.queues[id.index()].arrived_at = millis;
+    }
+
+    /// Text out of order was refused: looks at a few queues and throws away what is out of order
+    /// there and stale. Returns how many octets those were.
+    pub(super) fn reclaim(&mut self, millis: u32) -> u32 {
+        let mut octets = 0;
+        for _ in 0..LOOK.min(self.queues.capacity()) {
+            self.hand = (self.hand + 1) % self.queues.capacity();
+            if let Some(queue) = self.queues.get_mut(self.hand)
+                && millis.wrapping_sub(queue.arrived_at) >= STALE
+            {
+                let end = queue.start + queue.contiguous();
+                octets += queue.prune(&mut self.pages, end);
+            }
+        }
+        octets
     }
 
     /// The first octet that the application has not consumed.
@@ -218,22 +258,20 @@ impl ReceiveQueue {
         } else {
             (self.offset + end.since(self.start) as usize).div_ceil(PAGE)
         };
-        for page in self.pages.drain(used.min(self.pages.len())..) {
-            pages.free(page);
-        }
+        self.free_behind(pages, used);
         octets
     }
 
-    fn store(&mut self, pages: &mut Pages, reserve: usize, seq: Seq, data: &[u8]) -> usize {
+    fn store(&mut self, pages: &mut Pages, place: Place, seq: Seq, data: &[u8]) -> usize {
         let mut position = self.offset + seq.since(self.start) as usize;
         let mut stored = 0;
         while stored < data.len() {
             let (slot, at) = (position / PAGE, position % PAGE);
-            while self.pages.len() <= slot {
-                self.pages.push_back(NO_PAGE);
-            }
-            if self.pages[slot] == NO_PAGE {
-                let Some(page) = pages.allocate(reserve) else {
+            if self.pages.get(slot).is_none_or(|&page| page == NO_PAGE) {
+                if !self.reach(pages, place, slot) {
+                    break;
+                }
+                let Some(page) = pages.allocate(place) else {
                     break;
                 };
                 self.pages[slot] = page;
@@ -244,7 +282,43 @@ impl ReceiveQueue {
             stored += len;
             position += len;
         }
+        self.settle_index(pages);
         stored
+    }
+
+    /// Has numbers up to that of page `slot`, if there is room for them and for the page.
+    fn reach(&mut self, pages: &mut Pages, place: Place, slot: usize) -> bool {
+        while self.index_pages < (slot + 1) / INDEX {
+            if !pages.account(place) {
+                return false;
+            }
+            self.index_pages += 1;
+        }
+        if !pages.has_room(place) {
+            return false;
+        }
+        if self.pages.len() <= slot {
+            self.pages.resize(slot + 1, NO_PAGE);
+        }
+        true
+    }
+
+    /// Gives pages from number `first` on back.
+    fn free_behind(&mut self, pages: &mut Pages, first: usize) {
+        for page in self.pages.drain(first.min(self.pages.len())..) {
+            pages.free(page);
+        }
+        self.settle_index(pages);
+    }
+
+    /// There may be fewer numbers than are accounted for.
+    fn settle_index(&mut self, pages: &mut Pages) {
+        let needed = self.pages.len() / INDEX;
+        if needed < self.index_pages {
+            pages.discount(self.index_pages - needed);
+            self.index_pages = needed;
+            self.pages.shrink_to(self.pages.len());
+        }
     }
 
     /// Adds a run, joined with those that it touches.
@@ -280,207 +354,10 @@ impl ReceiveQueue {
         self.ranges.retain(|range| range.end.after(start));
         if let Some(first) = self.ranges.first_mut() {
             first.start = first.start.max(start);
+            self.settle_index(pages);
         } else {
-            for page in self.pages.drain(..) {
-                pages.free(page);
-            }
+            self.free_behind(pages, 0);
             self.offset = 0;
-        }
-    }
-}
-
-/// The pages of one core, named by index.
-#[derive(Debug)]
-struct Pages {
-    pages: Vec<Option<Page>>,
-    free: Vec<u32>,
-    in_use: usize,
-    limit: usize,
-}
-
-impl Pages {
-    fn new(limit: usize) -> Self {
-        Self {
-            pages: Vec::new(),
-            free: Vec::new(),
-            in_use: 0,
-            limit,
-        }
-    }
-
-    /// A page, if more than `reserve` are left.
-    fn allocate(&mut self, reserve: usize) -> Option<u32> {
-        if self.in_use + reserve >= self.limit {
-            return None;
-        }
-        self.in_use += 1;
-        Some(self.free.pop().unwrap_or_else(|| {
-            self.pages.push(Some(Box::new([0; PAGE])));
-            // The limit in octets is a usize over 2048; 2^32 pages are 8 TiB.
-            (self.pages.len() - 1) as u32
-        }))
-    }
-
-    fn free(&mut self, page: u32) {
-        if page != NO_PAGE {
-            self.in_use -= 1;
-            self.free.push(page);
-        }
-    }
-
-    fn bytes_mut(&mut self, page: u32) -> &mut [u8; PAGE] {
-        self.pages[page as usize].get_or_insert_with(|| Box::new([0; PAGE]))
-    }
-
-    fn take(&mut self, page: u32) -> Option<Page> {
-        self.pages.get_mut(page as usize)?.take()
-    }
-
-    fn restore(&mut self, page: u32, bytes: Page) {
-        self.pages[page as usize] = Some(bytes);
-    }
-}
-
-#[cfg(any(test, fuzzing))]
-impl ReceiveMemory {
-    /// Queues in use.
-    pub(super) fn queues(&self) -> usize {
-        self.queues.len()
-    }
-
-    /// That pages are either free or one queue's, and queues hold what their runs say.
-    pub(super) fn check(&self) {
-        let mut used = vec![false; self.pages.pages.len()];
-        for (_, queue) in &self.queues {
-            assert!(queue.offset < PAGE, "{queue:?}");
-            assert!(queue.ranges.len() <= MAX_RANGES + 2, "{queue:?}");
-            let mut before = None;
-            for range in &queue.ranges {
-                assert!(range.start.before(range.end), "{queue:?}");
-                assert!(range.start.at_or_after(queue.start), "{queue:?}");
-                assert!(before.is_none_or(|end| range.start.after(end)), "{queue:?}");
-                before = Some(range.end);
-                let first = queue.offset + range.start.since(queue.start) as usize;
-                let last = queue.offset + range.end.since(queue.start) as usize - 1;
-                for slot in first / PAGE..=last / PAGE {
-                    assert_ne!(queue.pages[slot], NO_PAGE, "{queue:?}");
-                }
-            }
-            for &page in queue.pages.iter().filter(|&&page| page != NO_PAGE) {
-                let was = std::mem::replace(&mut used[page as usize], true);
-                assert!(!was, "page {page} is used twice");
-            }
-        }
-        for &page in &self.pages.free {
-            let was = std::mem::replace(&mut used[page as usize], true);
-            assert!(!was, "page {page} is free and used");
-        }
-        assert!(used.into_iter().all(|known| known), "a page is lost");
-        let in_use = self.pages.pages.len() - self.pages.free.len();
-        assert_eq!(in_use, self.pages.in_use);
-        assert!(in_use <= self.pages.limit);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn drain(memory: &mut ReceiveMemory, id: QueueId) -> Vec<u8> {
-        let mut out = Vec::new();
-        while let Some(readable) = memory.take(id) {
-            out.extend_from_slice(&readable);
-            let len = readable.len();
-            memory.put_back(id, readable, len);
-        }
-        out
-    }
-
-    #[test]
-    fn text_comes_out_as_it_went_in_across_pages() {
-        let mut memory = ReceiveMemory::new(1 << 20);
-        let id = memory.open(Seq(u32::MAX - 100));
-        let data: Vec<u8> = (0..5_000).map(|i| i as u8).collect();
-        assert_eq!(memory.write(id, Seq(u32::MAX - 100), &data), 5_000);
-        assert_eq!(memory.contiguous(id), 5_000);
-        assert_eq!(drain(&mut memory, id), data);
-        assert!(memory.holds_nothing(id));
-        assert_eq!(memory.bytes(), 0);
-        memory.close(id);
-        assert!(memory.is_empty());
-    }
-
-    #[test]
-    fn a_gap_holds_back_what_follows_it() {
-        let mut memory = ReceiveMemory::new(1 << 20);
-        let id = memory.open(Seq(0));
-        assert_eq!(memory.write(id, Seq(3_000), b"later"), 5);
-        assert_eq!(memory.contiguous(id), 0);
-        assert_eq!(memory.bytes(), PAGE, "a hole costs no page");
-        memory.skip_to(id, Seq(3_000));
-        assert_eq!(drain(&mut memory, id), b"later");
-    }
-
-    #[test]
-    fn limits_hold_and_what_is_stored_is_said() {
-        let mut memory = ReceiveMemory::new(2 * PAGE);
-        let id = memory.open(Seq(0));
-        assert_eq!(memory.write(id, Seq(0), &[1; 3 * PAGE]), 2 * PAGE);
-        assert_eq!(memory.contiguous(id), 2 * PAGE as u32);
-        memory.close(id);
-
-        let mut memory = ReceiveMemory::new(1 << 20);
-        let id = memory.open(Seq(0));
-        for i in 0..200u32 {
-            let stored = memory.write(id, Seq(10 + 2 * i), &[0]);
-            assert_eq!(stored, usize::from((i as usize) < MAX_RANGES));
-        }
-        assert_eq!(
-            memory.write(id, Seq(11), &[0]),
-            1,
-            "filling a gap is always possible"
-        );
-    }
-
-    proptest! {
-        /// Against a model that holds single octets.
-        #[test]
-        fn any_order_of_arrival_gives_the_same_text(
-            start: u32,
-            writes in prop::collection::vec((0u32..6_000, 1usize..1_500, any::<bool>()), 1..60),
-        ) {
-            let octet = |at: u32| (at.wrapping_mul(31) >> 3) as u8;
-            let mut memory = ReceiveMemory::new(1 << 20);
-            let id = memory.open(Seq(start));
-            let mut model = BTreeMap::new();
-            let mut consumed = 0u32;
-            for (at, len, read) in writes {
-                let at = at.max(consumed);
-                let data: Vec<u8> = (0..len as u32).map(|i| octet(at + i)).collect();
-                let stored = memory.write(id, Seq(start) + at, &data);
-                model.extend((0..stored as u32).map(|i| (at + i, ())));
-                let mut contiguous = 0;
-                while model.contains_key(&(consumed + contiguous)) {
-                    contiguous += 1;
-                }
-                prop_assert_eq!(memory.contiguous(id), contiguous);
-                if read {
-                    for value in drain(&mut memory, id) {
-                        prop_assert_eq!(value, octet(consumed));
-                        model.remove(&consumed);
-                        consumed += 1;
-                    }
-                }
-                let ranges = memory.ranges(id);
-                prop_assert!(ranges.windows(2).all(|pair| pair[0].end.before(pair[1].start)));
-                prop_assert_eq!(ranges.iter().map(|r| r.end.since(r.start)).sum::<u32>() as usize, model.len());
-            }
-            memory.close(id);
-            prop_assert!(memory.is_empty());
         }
     }
 }

@@ -6,6 +6,7 @@ use slab::Slab;
 
 use super::arena_id::arena_id;
 use super::context::{Context, Core};
+use super::memory_pressure::MemoryPressure;
 use super::options::{BufferLimit, MAX_WINDOW, SocketOptions};
 use super::seq::Seq;
 use super::tcb::{AckDue, Tcb};
@@ -76,7 +77,7 @@ impl Tcb {
     /// The largest window that the buffer allows, the core's memory allows and the header can say.
     pub(super) fn window_limit(&self, core: &Core) -> u32 {
         let limit = self.rcv_limit.min(0xffff << self.rcv.shift);
-        if core.receive.is_short() {
+        if core.receive.pressure() >= MemoryPressure::Windows {
             limit.min(SHORT_WINDOW)
         } else {
             limit
@@ -160,7 +161,7 @@ impl Tcb {
         let Some(id) = self.tuning else {
             return self.start_tuning(core, now, consumed);
         };
-        let is_short = core.receive.is_short();
+        let is_short = core.receive.pressure() >= MemoryPressure::Windows;
         let tuning = &mut core.tuning[id.index()];
         let elapsed = now.saturating_since(tuning.since);
         if tuning.rtt == Duration::ZERO || elapsed < tuning.rtt {

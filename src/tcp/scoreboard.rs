@@ -14,8 +14,12 @@ use super::send_queue::SendSegment;
 use super::seq::Seq;
 use super::steps::step;
 
-/// Ranges remembered per connection, each of which ends at a hole.
+/// Ranges remembered per connection, each of which ends at a hole. There are never more than segments
+/// in flight that the peer has: in each but perhaps the first is a whole one, since an honest receiver
+/// has them whole. So what is remembered is a part of what the segments themselves take.
 const MAX_RANGES: usize = 512;
+/// Fewer entries are not worth to be given back.
+const LEAST_CAPACITY: usize = 64;
 
 /// Octets from the first up to, not including, the second.
 pub(super) type Range = (Seq, Seq);
@@ -55,6 +59,22 @@ impl Scoreboard {
 
     pub(super) fn on_popped(&mut self) {
         self.sent.pop_front();
+        let (len, capacity) = (self.sent.len(), self.sent.capacity());
+        if capacity > LEAST_CAPACITY && len < capacity / 4 {
+            self.sent.shrink_to(2 * len);
+        }
+    }
+
+    /// Ranges known.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn ranges(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Octets on the heap.
+    #[cfg(test)]
+    pub(super) fn octets(&self) -> usize {
+        self.sent.capacity() * size_of::<u32>() + self.ranges.capacity() * size_of::<Range>()
     }
 
     /// Everything before `una` is acknowledged.
@@ -67,6 +87,10 @@ impl Scoreboard {
         if let Some(first) = self.ranges.first_mut() {
             first.0 = first.0.max(una);
         }
+        let (len, capacity) = (self.ranges.len(), self.ranges.capacity());
+        if capacity > LEAST_CAPACITY && len < capacity / 4 {
+            self.ranges.shrink_to(2 * len);
+        }
     }
 
     /// The peer has thrown away what it said it had.
@@ -76,7 +100,8 @@ impl Scoreboard {
     }
 
     /// Adds a block. `cover` gets each segment that it completes. Fails if there are too many
-    /// ranges.
+    /// ranges, or if it would be one without a whole segment: what holds one comes in a block that has
+    /// this in it.
     pub(super) fn add(
         &mut self,
         arena: &mut Slab<SendSegment>,
@@ -103,6 +128,7 @@ impl Scoreboard {
             return true;
         }
         let mut at = left;
+        let mut holds_segment = !touched.is_empty();
         for &(start, end) in touched {
             if at.before(start) {
                 cover_gap(&self.sent, arena, (at, start), joined, cover);
@@ -110,21 +136,25 @@ impl Scoreboard {
             at = at.max(end);
         }
         if at.before(right) {
-            cover_gap(&self.sent, arena, (at, right), joined, cover);
+            holds_segment |= cover_gap(&self.sent, arena, (at, right), joined, cover);
+        }
+        if !holds_segment {
+            return false;
         }
         self.ranges.splice(first..last, [joined]);
         true
     }
 }
 
-/// The segments that `gap` touches and `joined` wholly covers.
+/// The segments that `gap` touches and `joined` wholly covers. Returns whether there are any.
 fn cover_gap(
     sent: &VecDeque<u32>,
     arena: &mut Slab<SendSegment>,
     gap: Range,
     joined: Range,
     cover: &mut dyn FnMut(&mut Slab<SendSegment>, u32),
-) {
+) -> bool {
+    let mut any = false;
     let start = sent.partition_point(|&index| {
         step();
         arena
@@ -140,7 +170,9 @@ fn cover_gap(
             break;
         }
         if segment.seq.at_or_after(joined.0) && segment.end().at_or_before(joined.1) {
+            any = true;
             cover(arena, index);
         }
     }
+    any
 }

@@ -56,7 +56,7 @@ pub(super) struct SendSegment {
     pub(super) skip: u16,
     pub(super) place: Place,
     pub(super) retransmitted: bool,
-    /// When it was last sent.
+    /// When it was last sent, or when its first octet was written as long as it was not.
     pub(super) sent_at: Instant,
     /// What its acknowledgment will tell of the delivery rate.
     pub(super) departure: Departure,
@@ -148,15 +148,16 @@ impl SendQueue {
         }
     }
 
-    /// Appends an unsent segment that starts at `seq`.
+    /// Appends an unsent segment that starts at `seq`, and that is being written.
     pub(super) fn push(
         &mut self,
         arena: &mut Slab<SendSegment>,
+        now: Instant,
         buffer: Buffer,
         seq: Seq,
         len: u16,
     ) {
-        let index = insert(arena, buffer, seq, len, NONE);
+        let index = insert(arena, now, buffer, seq, len);
         match arena.get_mut(self.tail as usize) {
             Some(tail) => tail.next = index,
             None => self.head = index,
@@ -354,7 +355,7 @@ impl SendQueue {
     }
 }
 
-fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, next: u32) -> u32 {
+fn insert(arena: &mut Slab<SendSegment>, now: Instant, buffer: Buffer, seq: Seq, len: u16) -> u32 {
     let segment = SendSegment {
         buffer,
         seq,
@@ -362,9 +363,9 @@ fn insert(arena: &mut Slab<SendSegment>, buffer: Buffer, seq: Seq, len: u16, nex
         skip: 0,
         place: Place::Unsent,
         retransmitted: false,
-        sent_at: Instant::ZERO,
+        sent_at: now,
         departure: Departure::default(),
-        next,
+        next: NONE,
         earlier: NONE,
         later: NONE,
     };

@@ -2,6 +2,8 @@
 
 use super::context::Context;
 use super::input::{Arrival, Events};
+use super::liveness::millis;
+use super::memory_pressure::MemoryPressure;
 use super::receive_queue::QueueId;
 use super::seq::Seq;
 use super::state::{Event, State};
@@ -150,7 +152,15 @@ impl Tcb {
         let id = *self
             .receive
             .get_or_insert_with(|| cx.core.receive.open(nxt));
-        let stored = cx.core.receive.write(id, seq, text);
+        let now = millis(cx.now);
+        let receive = &mut cx.core.receive;
+        receive.touch(id, now);
+        let stored = receive.write(id, seq, text);
+        if stored < text.len() && receive.pressure() >= MemoryPressure::OutOfOrder {
+            let pruned = receive.reclaim(now);
+            cx.core.counters.out_of_order_pruned += u64::from(pruned);
+            cx.core.counters.memory_out_of_order_refused += 1;
+        }
         if stored == 0 {
             cx.core.counters.out_of_order_dropped += 1;
         } else {
@@ -183,17 +193,23 @@ impl Tcb {
 }
 
 /// Stores text that is next in order, if need be in place of the connection's text out of order:
-/// that would wait for ever for what it keeps out.
+/// that would wait for ever for what it keeps out. Where memory is short, it goes in any case.
 fn store_in_order(cx: &mut Context<'_>, id: QueueId, start: Seq, text: &[u8]) -> usize {
     let receive = &mut cx.core.receive;
     let stored = receive.write(id, start, text);
-    if stored == text.len() {
+    let is_whole = stored == text.len();
+    if is_whole && receive.pressure() < MemoryPressure::OutOfOrder {
         return stored;
     }
-    let at = start + stored as u32;
+    let at = if is_whole {
+        // Behind what it has joined.
+        receive.start(id) + receive.contiguous(id)
+    } else {
+        start + stored as u32
+    };
     let pruned = receive.prune(id, at);
     cx.core.counters.out_of_order_pruned += u64::from(pruned);
-    if pruned == 0 {
+    if is_whole || pruned == 0 {
         return stored;
     }
     stored + receive.write(id, at, &text[stored..])

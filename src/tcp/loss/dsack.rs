@@ -49,7 +49,8 @@ impl Tcb {
             cx.core.counters.dsack_ignored += 1;
             return;
         }
-        self.count_undone(left, right);
+        let counts = self.count_undone(left, right);
+        cx.core.counters.dsack_ranges_refused += u64::from(!counts);
         self.widen_reo_wnd((left, right));
     }
 

@@ -51,8 +51,9 @@ pub(super) enum Spurious {
 }
 
 impl Undo {
-    /// Joins a range to those that were reported. Returns how many octets of it are new.
-    fn report(&mut self, (left, right): Range) -> u32 {
+    /// Joins a range to those that were reported. Returns how many octets of it are new; `None` if
+    /// there are too many ranges.
+    fn report(&mut self, (left, right): Range) -> Option<u32> {
         let mut new = right.since(left);
         let mut joined = (left, right);
         // Ranges are disjoint, so that what each has in common with the new one adds up.
@@ -72,9 +73,9 @@ impl Undo {
         });
         if self.reported.try_push(joined).is_err() {
             self.reported = before;
-            return 0;
+            return None;
         }
-        new
+        Some(new)
     }
 }
 
@@ -127,14 +128,16 @@ impl Tcb {
         }
     }
 
-    /// The peer reports a duplicate. It counts if it lies where this episode has sent again.
-    pub(super) fn count_undone(&mut self, left: Seq, right: Seq) {
-        if let Some(undo) = self.undo_state()
-            && left.at_or_after(undo.marker)
-            && right.at_or_before(undo.end)
-        {
-            undo.unreported = undo.unreported.saturating_sub(undo.report((left, right)));
-        }
+    /// The peer reports a duplicate. It counts if it lies where this episode has sent again, and if
+    /// there is room for one more. Returns whether there is.
+    pub(super) fn count_undone(&mut self, left: Seq, right: Seq) -> bool {
+        let undo = self
+            .undo_state()
+            .filter(|undo| left.at_or_after(undo.marker) && right.at_or_before(undo.end));
+        let Some(undo) = undo else { return true };
+        let new = undo.report((left, right));
+        undo.unreported = undo.unreported.saturating_sub(new.unwrap_or(0));
+        new.is_some()
     }
 
     /// The episode is over; duplicates may still be reported for a round trip.

@@ -53,6 +53,11 @@ impl SendQueue {
                 self.sacked_segments()
             )
         );
+        let ranges = self.scoreboard.as_ref().map_or(0, |board| board.ranges());
+        assert!(
+            ranges <= usize::from(sacked_segments) + 1,
+            "{ranges} ranges"
+        );
         for (list, mut expected) in [
             (self.in_flight, in_flight),
             (self.to_retransmit, to_retransmit),
@@ -69,6 +74,13 @@ impl SendQueue {
             expected.sort_unstable();
             assert_eq!(members, expected);
         }
+    }
+
+    /// Octets and ranges of the scoreboard.
+    #[cfg(test)]
+    pub(in crate::tcp) fn scoreboard_size(&self) -> (usize, usize) {
+        let board = self.scoreboard.as_ref();
+        board.map_or((0, 0), |board| (board.octets(), board.ranges()))
     }
 
     #[cfg(test)]

@@ -143,7 +143,8 @@ fn text_out_of_order_leaves_some_memory_to_text_in_order() {
         );
     }
     t.sent();
-    assert_eq!(t.core.receive_bytes(), 14 * 2_048);
+    assert_eq!(t.core.receive_bytes(), 12 * 2_048);
+    assert_eq!(t.counters().memory_out_of_order_refused, 2);
 }
 
 /// With its own text consumed at once, a connection needs no memory at all.

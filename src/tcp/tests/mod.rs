@@ -47,6 +47,7 @@ mod shrunk_window;
 mod simulator;
 mod slow_start;
 mod socket_options;
+mod starvation;
 mod states;
 mod steps;
 mod syn_cookies;

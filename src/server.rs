@@ -27,8 +27,10 @@ mod privileges;
 mod sandbox;
 mod signals;
 mod watch;
+mod ways;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -141,6 +143,18 @@ impl Server {
         ClientId(ServiceId::nth((self.clients.len() - 1) as u16))
     }
 
+    /// Adds a service that opens connections by itself, by
+    /// [`Service::poll_open`](crate::stack::Service::poll_open), and has Nagle's algorithm off: one
+    /// instance of what `make` makes for each worker. [`Running::ways`] says by what way.
+    pub fn caller<S: Service>(&mut self, make: impl Fn() -> S + Send + Sync + 'static) {
+        self.clients.push(Arc::new(move |stack| {
+            let mut options = stack.default_options().clone();
+            options.nodelay = true;
+            let caller = stack.host_with(options, make());
+            stack.let_open(caller);
+        }));
+    }
+
     /// Starts to serve.
     ///
     /// # Errors
@@ -175,6 +189,10 @@ pub struct Running {
     program: Arc<Program>,
     control: Option<Control>,
     opener: Option<OpenerThread>,
+    /// When to look after the interface again, where that is not [`serve`](Self::serve)'s.
+    look_around_at: Instant,
+    /// The addresses that are served.
+    addresses: Vec<IpAddr>,
     workers: Vec<Worker>,
     phase_changed: Arc<Wake>,
     clock: Clock,
@@ -286,13 +304,18 @@ impl Running {
                 return Ok(Ending::Drained);
             }
             if self.clock.now() >= deadline {
-                return self.abort(signals, live);
+                return self.abort(signals, live, ABORT_TIMEOUT);
             }
         }
     }
 
-    fn abort(&mut self, signals: &mut Signals, live: usize) -> Result<Ending, ServeError> {
-        let deadline = self.clock.now() + ABORT_TIMEOUT;
+    fn abort(
+        &mut self,
+        signals: &mut Signals,
+        live: usize,
+        patience: Duration,
+    ) -> Result<Ending, ServeError> {
+        let deadline = self.clock.now() + patience;
         self.order(&Order::Abort);
         let aborted = |worker: &Worker| worker.mailbox.phase() >= Phase::Aborted;
         while !self.workers.iter().all(aborted) && self.clock.now() < deadline {

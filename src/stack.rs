@@ -50,7 +50,7 @@ pub use self::passive::SynFlood;
 use self::port::Port;
 use self::reassembly::Reassembly;
 use self::service::{AnyService, Hosted};
-pub use self::service::{Service, Socket};
+pub use self::service::{Service, Socket, Wish};
 use self::shedding::Sweep;
 pub use self::steering::{Rss, Steering};
 use crate::flow_table::{FlowId, FlowTable};
@@ -235,6 +235,10 @@ pub struct Stack<P: PacketIo> {
     /// Datagrams that have become whole in this batch, as frames.
     reassembled: Vec<Box<[u8]>>,
     client_ports: Option<ClientPorts>,
+    /// Services that open connections by themselves.
+    openers: Vec<ServiceId>,
+    /// When to ask them again at the latest.
+    openers_due: Option<Instant>,
     other_workers: usize,
     draining: bool,
     /// A listener sends SYN cookies, or has until [`take_floods`](Self::take_floods) was last called.
@@ -270,6 +274,8 @@ impl<P: PacketIo> Stack<P> {
             reassembly: Reassembly::default(),
             reassembled: Vec::new(),
             client_ports: None,
+            openers: Vec::new(),
+            openers_due: None,
             other_workers: config.other_workers,
             draining: false,
             flooded: false,
@@ -330,6 +336,7 @@ impl<P: PacketIo> Stack<P> {
         self.handle_timers(now);
         self.shed_stalled(now);
         self.feed_starved(now);
+        self.ask_openers(now);
         let busy = self.send(now);
         for port in &mut self.ports {
             port.queue.io.flush();
@@ -445,6 +452,7 @@ impl<P: PacketIo> Stack<P> {
             time_wait,
             look_again,
             self.reassembly.next_deadline(),
+            self.openers_due,
         ]
         .into_iter()
         .flatten()

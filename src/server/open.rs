@@ -20,7 +20,7 @@ use super::{Host, Listener, NO_SECCOMP, Running, ServeError, Worker, client_port
 use crate::config::{Config, Mode};
 use crate::ring::xsk::{BindMode, LARGEST_MTU, Xsk, XskConfig};
 use crate::stack::{ClientPorts, Queue, Stack, StackConfig};
-use crate::time::{Clock, Duration};
+use crate::time::{Clock, Duration, Instant};
 use crate::wire::{Address, ChecksumPolicy};
 use crate::worker::{self, Filter, Mailbox, Setup, Wake, timespec};
 use crate::xdp::{
@@ -77,6 +77,8 @@ pub(super) fn start(
         program: Arc::new(program),
         control: None,
         opener: None,
+        look_around_at: Instant::ZERO,
+        addresses: addresses.clone(),
         workers: Vec::new(),
         phase_changed: Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?),
         clock: Clock::start(),

@@ -23,10 +23,10 @@ const LIFETIME: Duration = Duration::from_secs(1);
 /// Ways that are remembered.
 const WAYS: usize = 1024;
 /// How often to look whether a neighbour has answered, or a worker has room.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long to wait for a neighbour. Linux asks three times, a second apart, and then gives up
 /// (`mcast_solicit`, `retrans_time_ms`).
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A service that [`Server::client`](super::Server::client) has added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,7 +347,7 @@ impl Pathfinder {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),

@@ -12,7 +12,7 @@ use super::conversation::Flow;
 use super::counters::DropReason;
 use super::demux::Handle;
 use super::steering::{Arrives, Steering};
-use super::{ConnectError, ServiceId, Stack};
+use super::{ConnectError, ServiceId, Stack, Wish};
 use crate::ring::PacketIo;
 use crate::tcp::{Context, Seq, Tcb};
 use crate::time::Instant;
@@ -20,6 +20,8 @@ use crate::wire::{self, Address, FlowKey, Link};
 
 /// Counters of RFC 6056 section 3.3.4's table.
 const COUNTERS: usize = 256;
+/// Connections that a service may open by itself in one turn: a turn takes in no more segments either.
+const OPENS_PER_TURN: usize = 64;
 /// RFC 9293 section 3.7.1: what every IPv4 host takes; a route's MTU below is not believed.
 const LEAST_MTU: u16 = 576;
 
@@ -232,6 +234,42 @@ impl<P: PacketIo> Stack<P> {
         {
             service.on_connect_failed(opening.remote, token, error);
         }
+    }
+
+    /// Has `service` open connections by itself: see
+    /// [`Service::poll_open`](super::Service::poll_open).
+    pub fn let_open(&mut self, service: ServiceId) {
+        self.openers.push(service);
+    }
+
+    /// Services that open connections by themselves do so.
+    pub(super) fn ask_openers(&mut self, now: Instant) {
+        if self.openers.is_empty() {
+            return;
+        }
+        let mut next = Instant::FAR_FUTURE;
+        for opener in 0..self.openers.len() {
+            next = next.min(self.ask_opener(now, self.openers[opener]));
+        }
+        self.openers_due = Some(next);
+    }
+
+    /// When to ask it again.
+    fn ask_opener(&mut self, now: Instant, id: ServiceId) -> Instant {
+        for _ in 0..OPENS_PER_TURN {
+            let Some(service) = self.services.get_mut(usize::from(id.0)) else {
+                return Instant::FAR_FUTURE;
+            };
+            let (way, token) = match service.poll_open(now, &self.core.counters) {
+                Wish::Open(way, token) => (way, token),
+                Wish::Until(next) => return next,
+            };
+            if let Err(error) = self.open(now, &way, id, token) {
+                let remote = SocketAddr::new(way.remote.to_ip(), way.port);
+                self.services[usize::from(id.0)].on_connect_failed(remote, token, error);
+            }
+        }
+        now
     }
 
     fn open_flow(

@@ -5,10 +5,12 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::ConnectError;
 use super::arena::Arena;
+use super::{ConnectError, Destination};
 use crate::tcp::congestion::Algorithm;
-use crate::tcp::{CloseReason, Context, Info, Keepalive, Linger, SocketOptions, State, Tcb};
+use crate::tcp::{
+    CloseReason, Context, Counters, Info, Keepalive, Linger, SocketOptions, State, Tcb,
+};
 use crate::time::{Duration, Instant};
 use crate::wire::FlowKey;
 
@@ -73,11 +75,29 @@ pub trait Service: Send + 'static {
         let _ = (remote, token, error);
     }
 
+    /// Which connection to open next, of a service that
+    /// [may open some by itself](super::Stack::let_open). Asked in each turn, again and again until it
+    /// wants none. `counters` are those of the core's TCP.
+    fn poll_open(&mut self, now: Instant, counters: &Counters) -> Wish {
+        let _ = (now, counters);
+        Wish::Until(Instant::FAR_FUTURE)
+    }
+
     /// The connection is gone. Called once for each [`on_open`](Self::on_open), unless a callback of
     /// the connection has panicked.
     fn on_close(&mut self, connection: Self::Connection, reason: CloseReason) {
         let _ = (connection, reason);
     }
+}
+
+/// What a service that opens connections by itself [wants](Service::poll_open).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A connection to there. [`Service::on_open`] or [`Service::on_connect_failed`] follows, with
+    /// this token.
+    Open(Destination, u64),
+    /// None now. The next turn comes at this time at the latest.
+    Until(Instant),
 }
 
 /// One connection, as its application may use it during a callback.
@@ -230,6 +250,7 @@ pub(super) trait AnyService: Send {
     fn on_timer(&mut self, connection: u32, socket: &mut Socket<'_>) -> Result<(), Panicked>;
     fn counters(&self) -> Vec<(&'static str, u64)>;
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError);
+    fn poll_open(&mut self, now: Instant, counters: &Counters) -> Wish;
     fn on_close(&mut self, connection: u32, reason: CloseReason);
     /// A callback of the connection has panicked: what is remembered of it is dropped.
     fn forget(&mut self, connection: u32);
@@ -345,6 +366,12 @@ impl<S: Service> AnyService for Hosted<S> {
     fn on_connect_failed(&mut self, remote: SocketAddr, token: u64, error: ConnectError) {
         // There is no connection to lose.
         let _ = self.guard(|this| this.service.on_connect_failed(remote, token, error));
+    }
+
+    fn poll_open(&mut self, now: Instant, counters: &Counters) -> Wish {
+        // Whatever it wanted, it cannot say.
+        let wish = self.guard(|this| this.service.poll_open(now, counters));
+        wish.unwrap_or(Wish::Until(Instant::FAR_FUTURE))
     }
 
     fn on_close(&mut self, connection: u32, reason: CloseReason) {

@@ -10,6 +10,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`load`] | a load generator on all of this |
 //! | [`server`], [`config`], [`observe`] | start, stop, settings, what a running server shows |
 //! | [`worker`], [`xdp`] | a pinned thread that turns a stack; the XDP program and the device |
 //! | [`services`] | the built-in servers: echo, discard, chargen, http |
@@ -64,6 +65,7 @@
 
 pub mod config;
 pub mod flow_table;
+pub mod load;
 pub mod observe;
 pub mod ring;
 pub mod server;

@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// What stands above all of those.
-const TOP: &[&str] = &["config", "observe", "server"];
+const TOP: &[&str] = &["config", "load", "observe", "server"];
 
 #[test]
 fn layers_use_only_what_is_below_them() {

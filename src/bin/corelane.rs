@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use corelane::config::{Config, ConfigError, Mode, Privileges, ServiceSpec, Settings, User};
+use corelane::load::{self, CliError};
 use corelane::observe::control::{self, AskError, DIRECTORY, Target};
 use corelane::observe::protocol::{Change, Reply, Request, Show};
 use corelane::observe::{Detail, connections_table, denied_table, stats_table, syn_limit_line};
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Serve on a network interface until SIGINT or SIGTERM.
     Serve(Serve),
+    /// Load a server with connections and requests, and say how fast it is.
+    Load(Box<load::Arguments>),
     /// List the connections of a running server.
     Ss(Ss),
     /// Show the counters of a running server: frames, segments, drops by reason.
@@ -247,6 +250,12 @@ fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve(arguments),
+        Command::Load(arguments) => match arguments.run() {
+            Ok(true) => Ok(()),
+            // What went wrong is in the result.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error.into()),
+        },
         Command::Ss(arguments) => {
             let detail = Detail {
                 info: arguments.info,
@@ -267,6 +276,7 @@ fn main() -> ExitCode {
             say(&error);
             match error {
                 Error::Serve(error) => ExitCode::from(error.exit_status()),
+                Error::Load(error) => ExitCode::from(error.exit_status()),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -316,6 +326,8 @@ enum Error {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Load(#[from] CliError),
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error(transparent)]

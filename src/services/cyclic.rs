@@ -6,17 +6,17 @@ const PRINTING: usize = 95;
 
 /// The printing characters in order, 32 times: so long that an ordinary frame needs at most two
 /// copies.
-pub(super) static PRINTABLE: [u8; 32 * PRINTING] = printable();
+pub(crate) static PRINTABLE: [u8; 32 * PRINTING] = printable();
 
 /// Characters on a line of [`LINES`] (RFC 864), and octets with its CRLF.
 const LINE_TEXT: usize = 72;
 const LINE: usize = LINE_TEXT + 2;
 
 /// RFC 864's pattern: lines of 72 printing characters, each one character further on.
-pub(super) static LINES: [u8; PRINTING * LINE] = lines();
+pub(crate) static LINES: [u8; PRINTING * LINE] = lines();
 
 /// Fills `out` with the endless repetition of `pattern`, from its octet `position` on.
-pub(super) fn fill(pattern: &[u8], position: u64, mut out: &mut [u8]) {
+pub(crate) fn fill(pattern: &[u8], position: u64, mut out: &mut [u8]) {
     let mut start = (position % pattern.len() as u64) as usize;
     while !out.is_empty() {
         let len = out.len().min(pattern.len() - start);
@@ -25,6 +25,21 @@ pub(super) fn fill(pattern: &[u8], position: u64, mut out: &mut [u8]) {
         out = later;
         start = 0;
     }
+}
+
+/// Whether `text` is the endless repetition of `pattern`, from its octet `position` on.
+pub(crate) fn matches(pattern: &[u8], position: u64, mut text: &[u8]) -> bool {
+    let mut start = (position % pattern.len() as u64) as usize;
+    while !text.is_empty() {
+        let len = text.len().min(pattern.len() - start);
+        let (now, later) = text.split_at(len);
+        if now != &pattern[start..start + len] {
+            return false;
+        }
+        text = later;
+        start = 0;
+    }
+    true
 }
 
 const fn printing(number: usize) -> u8 {
@@ -71,6 +86,21 @@ mod tests {
             for (i, octet) in out.into_iter().enumerate() {
                 let number = (u128::from(position) + i as u128) % 95;
                 prop_assert_eq!(u128::from(octet), 0x20 + number);
+            }
+        }
+
+        #[test]
+        fn what_was_filled_matches_and_nothing_else_does(
+            position: u64,
+            len in 1usize..10_000,
+            at: prop::sample::Index,
+        ) {
+            for pattern in [&PRINTABLE[..], &LINES] {
+                let mut text = vec![0; len];
+                fill(pattern, position, &mut text);
+                prop_assert!(matches(pattern, position, &text));
+                text[at.index(len)] ^= 1;
+                prop_assert!(!matches(pattern, position, &text));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The built-in servers: run-to-completion [`Service`](crate::stack::Service)s.
 
 mod chargen;
-mod cyclic;
+pub(crate) mod cyclic;
 mod discard;
 mod echo;
 pub mod http;

@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod interop;
 mod lifecycle;
+mod load;
 mod path;
 mod privileges;
 mod queues;

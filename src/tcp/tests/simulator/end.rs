@@ -189,7 +189,8 @@ impl End {
                         self.stage = Stage::Open(Box::new(tcb));
                         let answer = self.handle_open(side, now, (segment, ecn), chance);
                         if self.with(side, now, |tcb, _| tcb.state()) == State::SynReceived {
-                            // It folds back.
+                            // It folds back, as in the stack.
+                            self.with(side, now, |tcb, cx| tcb.release(cx));
                             self.stage = Stage::HalfOpen(entry);
                         } else {
                             side.listener.forget();

@@ -143,9 +143,9 @@ impl Server {
         ClientId(ServiceId::nth((self.clients.len() - 1) as u16))
     }
 
-    /// Adds a service that opens connections by itself, by
-    /// [`Service::poll_open`](crate::stack::Service::poll_open), and has Nagle's algorithm off: one
-    /// instance of what `make` makes for each worker. [`Running::ways`] says by what way.
+    /// Adds a service that opens connections by itself, by [`Service::poll_open`], and has Nagle's
+    /// algorithm off: one instance of what `make` makes for each worker. [`Running::ways`] says by
+    /// what way.
     pub fn caller<S: Service>(&mut self, make: impl Fn() -> S + Send + Sync + 'static) {
         self.clients.push(Arc::new(move |stack| {
             let mut options = stack.default_options().clone();

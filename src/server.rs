@@ -25,6 +25,7 @@ mod plan;
 mod ports;
 mod privileges;
 mod sandbox;
+mod secret;
 mod signals;
 mod watch;
 mod ways;

@@ -172,23 +172,31 @@ impl fmt::Display for Duration {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: std::time::Instant,
+    /// What it reads at `origin`.
+    at_origin: Instant,
 }
 
 impl Clock {
-    /// A clock whose origin is now. Copies of it agree.
+    /// A clock that reads the time since the machine was booted. Copies of it agree; another one,
+    /// also of another process, is about right by it, so that what depends on the time since then
+    /// goes on (RFC 6528's M, RFC 7323's timestamps).
     #[allow(
         clippy::disallowed_methods,
         reason = "the one place that reads the OS clock"
     )]
     pub fn start() -> Self {
+        let origin = std::time::Instant::now();
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let nanos =
+            since_boot.tv_sec.unsigned_abs() * 1_000_000_000 + since_boot.tv_nsec.unsigned_abs();
         Self {
-            origin: std::time::Instant::now(),
+            origin,
+            at_origin: Instant::from_nanos(nanos),
         }
     }
 
-    /// The time since the origin. Starts at one second, so that subtracting a short span from an
-    /// early reading never meets the origin.
+    /// The time since boot.
     pub fn now(&self) -> Instant {
-        Instant::ZERO + Duration::from_secs(1) + Duration::from(self.origin.elapsed())
+        self.at_origin + Duration::from(self.origin.elapsed())
     }
 }

@@ -1,6 +1,5 @@
 //! The start. The order is that of the text of [`server`](super).
 
-use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
@@ -15,6 +14,7 @@ use super::opener::{OpenerThread, Terms};
 use super::plan::{Share, deal};
 use super::privileges;
 use super::sandbox::{self, Kind};
+use super::secret;
 use super::watch::Watch;
 use super::{Host, Listener, NO_SECCOMP, Running, ServeError, Worker, client_ports, gro, ports};
 use crate::config::{Config, Mode};
@@ -104,6 +104,7 @@ pub(super) fn start(
         )),
     }
     let sockets = open_queues(&mut running, config.mode, attached, &shares)?;
+    let secret = secret_of_this_boot(&mut running)?;
     // What needed privileges is done.
     let directory = control::directory(plan.as_ref());
     if let Some(plan) = plan {
@@ -118,10 +119,14 @@ pub(super) fn start(
     let answered = start_workers(
         &mut running,
         config,
-        (listeners, clients),
-        &addresses,
+        &Hosted {
+            listeners,
+            clients,
+            addresses: &addresses,
+        },
         &shares,
         sockets,
+        secret,
         sandbox::filter(sandboxed, Kind::Worker)?,
     )?;
     if let Some(listener) = control {
@@ -411,14 +416,21 @@ fn open_queues(
     Ok(opened)
 }
 
+/// What every worker hosts.
+struct Hosted<'a> {
+    listeners: &'a [Listener],
+    clients: &'a [Host],
+    addresses: &'a [Address],
+}
+
 /// Starts the workers and waits until they turn. What rings when one has answered.
 fn start_workers(
     running: &mut Running,
     config: &Config,
-    (listeners, clients): (&[Listener], &[Host]),
-    addresses: &[Address],
+    hosted: &Hosted<'_>,
     shares: &[Share],
     sockets: Vec<Vec<Queue<Xsk>>>,
+    secret: [u8; secret::OCTETS],
     filter: Option<Filter>,
 ) -> Result<Arc<Wake>, ServeError> {
     let answered = Arc::new(Wake::new().map_err(ServeError::exhausted("descriptor"))?);
@@ -429,7 +441,6 @@ fn start_workers(
             mailbox.map_err(ServeError::exhausted("descriptor"))?,
         ));
     }
-    let secret = random()?;
     let port_secret = [u64::from_ne_bytes(random()?), u64::from_ne_bytes(random()?)];
     let steering = client_ports::steering(&running.device, shares);
     for (index, (share, queues)) in shares.iter().zip(sockets).enumerate() {
@@ -449,8 +460,8 @@ fn start_workers(
             hash_key: [u64::from_ne_bytes(random()?), u64::from_ne_bytes(random()?)],
             other_workers: shares.len() - 1,
         };
-        let (listeners, addresses) = (listeners.to_vec(), addresses.to_vec());
-        let (clients, range) = (clients.to_vec(), config.client_ports.ports());
+        let (listeners, addresses) = (hosted.listeners.to_vec(), hosted.addresses.to_vec());
+        let (clients, range) = (hosted.clients.to_vec(), config.client_ports.ports());
         let client_ports = ClientPorts::new(range, steering[index].clone(), port_secret);
         let thread = worker::spawn(setup, move |now| {
             let mut stack = Stack::new(stack, queues, now);
@@ -494,9 +505,18 @@ fn add_services(
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ServeError> {
-    let mut octets = [0; N];
-    getrandom::fill(&mut octets)
-        .map_err(|error| io::Error::other(error.to_string()))
-        .map_err(ServeError::exhausted("random numbers"))?;
-    Ok(octets)
+    secret::random().map_err(ServeError::exhausted("random numbers"))
+}
+
+/// What initial sequence numbers and timestamps come from. If it cannot be kept, there is a notice:
+/// no reason to serve nothing.
+fn secret_of_this_boot(running: &mut Running) -> Result<[u8; secret::OCTETS], ServeError> {
+    let kept = control::directory(None).and_then(|directory| secret::of_this_boot(&directory));
+    kept.or_else(|error| {
+        running.notices.push(format!(
+            "sequence numbers do not go on where the last server's ended, so for a minute peers may \
+             be slow to connect: {error}"
+        ));
+        random()
+    })
 }

@@ -108,6 +108,27 @@ fn a_connection_for_each_request() {
     lab.assert_clean();
 }
 
+/// The server's TIME-WAITs of a run do not refuse the next one's SYNs, which would come again after
+/// a second: sequence numbers go on from process to process.
+#[test]
+fn a_run_uses_the_ports_of_the_one_before() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let server = Server::start(&lab.server, &["http:80"]);
+    for _ in 0..4 {
+        let ports = ["--ports", "20000-20063", "--close"];
+        let result = good(
+            &lab,
+            &[&ports[..], &["-c", "8", "-d", "1s", "http://198.18.0.1/"]].concat(),
+        );
+        assert!(count(&result, "requests") > 128, "{result:#}");
+        let slowest = result["latency_us"]["p99"].as_f64().expect("a number");
+        assert!(slowest < 900_000.0, "{result:#}");
+    }
+    server.stop();
+    lab.assert_clean();
+}
+
 #[test]
 fn messages_and_streams() {
     require_root!();

@@ -6,14 +6,14 @@ mod memory;
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-use corelane::ring::sim::{Impairment, Wire};
+use corelane::ring::sim::{Impairment, SimDevice, Wire};
 use corelane::services::http::Limits;
 use corelane::services::{Http, Kind};
-use corelane::stack::{Service, Socket};
+use corelane::stack::{Service, ServiceId, Socket, Stack};
 use corelane::tcp::CloseReason;
 use corelane::time::{Duration, Instant};
 use corelane::wire::FlowKey;
-use memory::{CLIENT, CLIENT_MAC, LINK, SERVER, SERVER_MAC, Settings, stack};
+use memory::{CLIENT, CLIENT_MAC, LINK, SERVER, SERVER_MAC, START, Settings, io, stack};
 
 const PORT: u16 = 80;
 
@@ -80,6 +80,65 @@ fn bad_network() -> Impairment {
     }
 }
 
+/// A client and a server, and what is between them.
+struct World {
+    client: Stack<SimDevice>,
+    server: Stack<SimDevice>,
+    wire: Wire,
+    now: Instant,
+    port: u16,
+}
+
+impl World {
+    fn new(impairment: Impairment, server: Stack<SimDevice>) -> Self {
+        Self {
+            client: stack(CLIENT_MAC, &Settings::default()),
+            server,
+            wire: Wire::new(impairment, 1),
+            now: START,
+            port: 40_000,
+        }
+    }
+
+    fn with_http(limits: Limits) -> Self {
+        let mut server = stack(SERVER_MAC, &Settings::default());
+        server.listen(&[SERVER], PORT, Http::new(limits));
+        Self::new(Impairment::default(), server)
+    }
+
+    /// Has `service` of the client's open a connection, and goes on until `is_over`, which is asked
+    /// when there is nothing left to do at once.
+    fn run(&mut self, service: ServiceId, mut is_over: impl FnMut(&mut Self) -> bool) {
+        let key = FlowKey {
+            local: CLIENT,
+            remote: SERVER,
+            local_port: self.port,
+            remote_port: PORT,
+        };
+        self.port += 1;
+        let end = self.now + Duration::from_secs(900);
+        self.client
+            .connect(self.now, key, LINK, 0, service)
+            .unwrap();
+        loop {
+            let turns = [self.client.turn(self.now), self.server.turn(self.now)];
+            let (a, b) = (io(&mut self.client), io(&mut self.server));
+            self.wire.step(self.now, a, b);
+            if turns.iter().any(|turn| turn.frames > 0) || a.rx_pending() + b.rx_pending() > 0 {
+                self.now += Duration::from_micros(1);
+                continue;
+            }
+            if is_over(self) {
+                return;
+            }
+            assert!(self.now < end, "{:?}", self.server.connections(self.now));
+            let deadlines = turns.iter().filter_map(|turn| turn.deadline);
+            let next = deadlines.chain(self.wire.next_event()).min();
+            self.now = self.now.max(next.expect("stuck: nothing is due"));
+        }
+    }
+}
+
 /// One conversation with a server, to its end on both sides. Returns what the client received.
 fn converse(
     kind: Kind,
@@ -91,43 +150,16 @@ fn converse(
     let (results, received) = mpsc::channel();
     let mut server = stack(SERVER_MAC, &Settings::default());
     kind.listen(&mut server, &[SERVER], PORT);
-    let mut client = stack(CLIENT_MAC, &Settings::default());
-    let service = client.host(Client {
+    let mut world = World::new(impairment, server);
+    let service = world.client.host(Client {
         text: text.to_vec(),
         shuts,
         enough,
         results,
     });
-    let mut wire = Wire::new(impairment, 1);
-    let mut now = Instant::from_millis(1);
-    let key = FlowKey {
-        local: CLIENT,
-        remote: SERVER,
-        local_port: 40_000,
-        remote_port: PORT,
-    };
-    client.connect(now, key, LINK, 0, service).unwrap();
-    let end = now + Duration::from_secs(900);
-    loop {
-        let turns = [client.turn(now), server.turn(now)];
-        let a = &mut client.queues_mut().next().unwrap().io;
-        let b = &mut server.queues_mut().next().unwrap().io;
-        wire.step(now, a, b);
-        if turns.iter().any(|turn| turn.frames > 0) || a.rx_pending() + b.rx_pending() > 0 {
-            now += Duration::from_micros(1);
-            continue;
-        }
-        if client.live_connections() + server.live_connections() == 0 {
-            break;
-        }
-        assert!(now < end, "{:?}", server.connections(now));
-        let next = turns
-            .iter()
-            .filter_map(|turn| turn.deadline)
-            .chain(wire.next_event())
-            .min();
-        now = now.max(next.expect("stuck: nothing is due"));
-    }
+    world.run(service, |it| {
+        it.client.live_connections() + it.server.live_connections() == 0
+    });
     received.try_recv().unwrap()
 }
 
@@ -329,55 +361,36 @@ impl Fate {
 
 /// A slow client meets an HTTP server with the default limits, until the server forgets it.
 fn meet(text: &str, at_once: usize, interval: Duration, deaf: bool) -> Fate {
+    visit(
+        &mut World::with_http(Limits::default()),
+        text,
+        at_once,
+        interval,
+        deaf,
+    )
+}
+
+/// A slow client meets the server of `world`, until that forgets it.
+fn visit(world: &mut World, text: &str, at_once: usize, interval: Duration, deaf: bool) -> Fate {
     let (sender, heard) = mpsc::channel();
-    let mut server = stack(SERVER_MAC, &Settings::default());
-    server.listen(&[SERVER], PORT, Http::new(Limits::default()));
-    let mut client = stack(CLIENT_MAC, &Settings::default());
-    let service = client.host(Slow {
+    let begun = world.now;
+    let service = world.client.host(Slow {
         text: text.as_bytes().to_vec(),
         at_once,
         interval,
         deaf,
         heard: sender,
     });
-    let key = FlowKey {
-        local: CLIENT,
-        remote: SERVER,
-        local_port: 40_000,
-        remote_port: PORT,
-    };
-    let begun = Instant::from_millis(1);
-    let mut now = begun;
-    let mut wire = Wire::new(Impairment::default(), 1);
-    client.connect(now, key, LINK, 0, service).unwrap();
-    let mut accepted = false;
-    loop {
-        let turns = [client.turn(now), server.turn(now)];
-        let a = &mut client.queues_mut().next().unwrap().io;
-        let b = &mut server.queues_mut().next().unwrap().io;
-        wire.step(now, a, b);
-        if turns.iter().any(|turn| turn.frames > 0) || a.rx_pending() + b.rx_pending() > 0 {
-            now += Duration::from_micros(1);
-            continue;
-        }
-        accepted |= server.live_connections() > 0;
-        if accepted && server.live_connections() == 0 {
-            break;
-        }
-        assert!(
-            now < begun + Duration::from_secs(900),
-            "{:?}",
-            server.connections(now)
-        );
-        let deadlines = turns.iter().filter_map(|turn| turn.deadline);
-        let next = deadlines.chain(wire.next_event()).min();
-        now = now.max(next.expect("stuck: nothing is due"));
-    }
+    let mut was_accepted = false;
+    world.run(service, |it| {
+        was_accepted |= it.server.live_connections() > 0;
+        was_accepted && it.server.live_connections() == 0
+    });
     let heard = heard.try_recv().ok();
     Fate {
         heard: heard.map(|(text, after)| (String::from_utf8(text).unwrap(), after)),
-        forgotten: now.saturating_since(begun),
-        counters: server.counters().stack.into_iter().collect(),
+        forgotten: world.now.saturating_since(begun),
+        counters: world.server.counters().stack.into_iter().collect(),
     }
 }
 
@@ -479,4 +492,32 @@ fn heads_and_content_that_are_too_large_are_counted() {
         fate.assert_closed_after(0, &format!("HTTP/1.1 {status}\r\n"));
         fate.assert_counted(name);
     }
+}
+
+/// What one of them holds is given back when it ends.
+#[test]
+fn the_heads_of_all_connections_have_a_limit() {
+    let begun = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(1_000));
+    let mut world = World::with_http(Limits {
+        head_memory: 1_500,
+        ..Limits::default()
+    });
+    for _ in 0..3 {
+        let fate = visit(&mut world, &begun, begun.len(), SECOND, false);
+        fate.assert_closed_after(10, "HTTP/1.1 408 Request Timeout\r\n");
+    }
+    let more = format!("{begun}{}", "y".repeat(1_000));
+    let fate = visit(
+        &mut world,
+        &more,
+        begun.len(),
+        Duration::from_millis(1),
+        false,
+    );
+    fate.assert_closed_after(0, "HTTP/1.1 503 Service Unavailable\r\n");
+    assert_eq!(fate.counters["http_heads_refused"], 1);
+    // One that arrives whole needs none of it.
+    let whole = format!("{more}{}\r\n\r\n", "y".repeat(300));
+    let fate = visit(&mut world, &whole, whole.len(), SECOND, false);
+    fate.assert_closed_after(60, "HTTP/1.1 200 OK\r\n");
 }

@@ -130,6 +130,7 @@ mod tests {
             body-rate = 600
             send-timeout = "7s"
             max-body = "8 KiB"
+            head-memory = "1 MiB"
         "#;
         let config = Config::try_from(parse(text).unwrap()).unwrap();
         assert_eq!(config.interface, "eth0");
@@ -148,6 +149,7 @@ mod tests {
             body_rate: 600,
             send_timeout: Duration::from_secs(7),
             max_body: 8_192,
+            head_memory: 1 << 20,
         };
         assert_eq!(config.http, limits);
         assert_eq!(config.services.len(), 2);

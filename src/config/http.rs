@@ -34,6 +34,9 @@ pub struct HttpSettings {
     /// Octets of the largest content.
     #[serde(deserialize_with = "octets::<_, 0, TIB>")]
     pub max_body: Option<u64>,
+    /// Octets of incomplete heads, per worker.
+    #[serde(deserialize_with = "octets::<_, 8192, TIB>")]
+    pub head_memory: Option<u64>,
 }
 
 impl HttpSettings {
@@ -46,6 +49,7 @@ impl HttpSettings {
             body_rate: self.body_rate.unwrap_or(defaults.body_rate),
             send_timeout: self.send_timeout.unwrap_or(defaults.send_timeout),
             max_body: self.max_body.unwrap_or(defaults.max_body),
+            head_memory: self.head_memory.unwrap_or(defaults.head_memory),
         }
     }
 }

@@ -92,6 +92,35 @@ impl Service for Echo {
     }
 }
 
+/// Reads everything, neither speaks nor closes.
+pub(crate) struct Silent;
+
+impl Service for Silent {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
+}
+
+/// Closes first, when it hears something.
+pub(crate) struct Closes;
+
+impl Service for Closes {
+    type Connection = ();
+
+    fn on_open(&mut self, _: &mut Socket<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
+        socket.close();
+        data.len()
+    }
+}
+
 /// Sends `total` octets of a pattern, checks their echo, and closes.
 pub(crate) struct Pattern {
     pub(crate) total: u64,

@@ -34,6 +34,8 @@ pub struct Connection {
     ended: bool,
     /// A status that a limit has caused, and that was not counted yet.
     refused: Option<Status>,
+    /// What the server knows of `partial`; see [`news_of_memory`](Self::news_of_memory).
+    reported: usize,
 }
 
 /// What the next octet is.
@@ -63,7 +65,27 @@ impl Connection {
             due: now + limits.timeout(Wait::Request),
             ended: false,
             refused: None,
+            reported: 0,
         }
+    }
+
+    /// Octets of memory for heads that this connection holds, and how many of them it held when this
+    /// was last asked.
+    pub(super) fn news_of_memory(&mut self) -> (usize, usize) {
+        let now = self.partial.capacity();
+        (now, std::mem::replace(&mut self.reported, now))
+    }
+
+    /// What the server knows of its memory for heads.
+    pub(super) const fn reported_memory(&self) -> usize {
+        self.reported
+    }
+
+    /// There is no memory for the rest of its head.
+    pub(super) fn refuse_head(&mut self, output: &mut impl Output) {
+        let head_only = self.partial.starts_with(b"HEAD ");
+        self.respond(Response::refusal(Status::ServiceUnavailable, head_only));
+        self.advance(output);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -298,7 +320,10 @@ impl Connection {
     /// `response` is to be sent next.
     fn respond(&mut self, response: Response) {
         if let Body::Status(
-            status @ (Status::FieldsTooLarge | Status::UriTooLong | Status::ContentTooLarge),
+            status @ (Status::FieldsTooLarge
+            | Status::UriTooLong
+            | Status::ContentTooLarge
+            | Status::ServiceUnavailable),
         ) = response.body
         {
             self.refused = Some(status);

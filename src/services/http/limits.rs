@@ -2,8 +2,7 @@
 
 use crate::time::Duration;
 
-/// Limits of an HTTP server's connections. None of them is per server: what a connection may hold is
-/// bounded, and how many there may be is the stack's limit.
+/// Limits of an HTTP server's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the first octet of a head until it is complete; then 408 (RFC 9110 section 15.5.9).
@@ -20,6 +19,9 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// Octets of the largest content; more is refused by 413.
     pub max_body: u64,
+    /// Octets that heads of which the end has not come may take in all, per worker; one that would
+    /// need more is refused by 503 (RFC 9110 section 15.6.4).
+    pub head_memory: u64,
 }
 
 impl Default for Limits {
@@ -32,6 +34,8 @@ impl Default for Limits {
             body_rate: 500,
             send_timeout: Duration::from_secs(60),
             max_body: 1 << 20,
+            // 2,000 of the largest.
+            head_memory: 16 << 20,
         }
     }
 }
@@ -78,12 +82,13 @@ pub(super) struct Tally {
     pub(super) send_timeouts: u64,
     pub(super) linger_timeouts: u64,
     pub(super) heads_too_large: u64,
+    pub(super) heads_refused: u64,
     pub(super) bodies_too_large: u64,
 }
 
 impl Tally {
     /// Names and values.
-    pub(super) const fn named(&self) -> [(&'static str, u64); 7] {
+    pub(super) const fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("http_header_timeouts", self.header_timeouts),
             ("http_idle_timeouts", self.idle_timeouts),
@@ -91,6 +96,7 @@ impl Tally {
             ("http_send_timeouts", self.send_timeouts),
             ("http_linger_timeouts", self.linger_timeouts),
             ("http_heads_too_large", self.heads_too_large),
+            ("http_heads_refused", self.heads_refused),
             ("http_bodies_too_large", self.bodies_too_large),
         ]
     }

@@ -11,7 +11,7 @@
 //! What is refused closes the connection: 400 (malformed; no or two `Host`; two
 //! `Content-Length`; `Content-Length` with `Transfer-Encoding`; the peer closed in the middle of a
 //! request), 413 (content of more than 1 MiB or what [`Limits`] say), 414 and 431 (head of more than 8 KiB or 64 fields),
-//! 501 (any transfer coding), 505; and 408 where the rest of a request takes too long ([`Limits`]). 404 and 405 leave it open. Content of requests is skipped
+//! 501 (any transfer coding), 503 (no memory for the rest of a head), 505; and 408 where the rest of a request takes too long ([`Limits`]). 404 and 405 leave it open. Content of requests is skipped
 //! before they are answered. After the last response our side is closed, and up to 1 MiB that
 //! still arrives is thrown away.
 
@@ -30,6 +30,7 @@ pub use self::limits::Limits;
 use self::limits::Tally;
 use self::response::Status;
 use crate::stack::{Service, Socket};
+use crate::tcp::CloseReason;
 use crate::time::Instant;
 
 /// The server. Keeps nothing between connections but what it has counted.
@@ -37,6 +38,8 @@ use crate::time::Instant;
 pub struct Http {
     limits: Limits,
     tally: Tally,
+    /// Octets that incomplete heads take.
+    head_memory: usize,
 }
 
 impl Http {
@@ -45,7 +48,15 @@ impl Http {
         Self {
             limits,
             tally: Tally::default(),
+            head_memory: 0,
         }
+    }
+
+    /// Takes account of what the connection's head takes. Returns whether that is more than may be.
+    fn lacks_memory(&mut self, connection: &mut Connection) -> bool {
+        let (now, before) = connection.news_of_memory();
+        self.head_memory = self.head_memory - before + now;
+        now > before && self.head_memory as u64 > self.limits.head_memory
     }
 
     /// After each event of a connection.
@@ -53,6 +64,7 @@ impl Http {
         connection.settle(&self.limits, now);
         match connection.take_refused() {
             Some(Status::ContentTooLarge) => self.tally.bodies_too_large += 1,
+            Some(Status::ServiceUnavailable) => self.tally.heads_refused += 1,
             Some(_) => self.tally.heads_too_large += 1,
             None => {}
         }
@@ -74,6 +86,10 @@ impl Service for Http {
         data: &[u8],
     ) -> usize {
         let consumed = connection.handle_data(socket, data);
+        if self.lacks_memory(connection) {
+            connection.refuse_head(socket);
+            self.lacks_memory(connection);
+        }
         self.settle(connection, socket.now());
         consumed
     }
@@ -86,6 +102,10 @@ impl Service for Http {
     fn on_peer_close(&mut self, connection: &mut Connection, socket: &mut Socket<'_>) {
         connection.handle_peer_close(socket);
         self.settle(connection, socket.now());
+    }
+
+    fn on_close(&mut self, connection: Connection, _: CloseReason) {
+        self.head_memory -= connection.reported_memory();
     }
 
     fn deadline(&self, connection: &Connection) -> Option<Instant> {

@@ -64,6 +64,7 @@ pub(super) enum Status {
     UriTooLong,
     FieldsTooLarge,
     NotImplemented,
+    ServiceUnavailable,
     VersionNotSupported,
 }
 
@@ -78,6 +79,7 @@ impl Status {
             Self::UriTooLong => "414 URI Too Long",
             Self::FieldsTooLarge => "431 Request Header Fields Too Large",
             Self::NotImplemented => "501 Not Implemented",
+            Self::ServiceUnavailable => "503 Service Unavailable",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }
@@ -229,6 +231,7 @@ mod tests {
             Status::UriTooLong,
             Status::FieldsTooLarge,
             Status::NotImplemented,
+            Status::ServiceUnavailable,
             Status::VersionNotSupported,
         ];
         let bodies = [Body::Continue, Body::Hello, Body::Bytes(u64::MAX)]

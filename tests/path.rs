@@ -417,3 +417,22 @@ fn an_mtu_beyond_reason_is_not_used() {
         assert_eq!(connections[0].info.mss, mss);
     }
 }
+
+#[test]
+fn an_interface_that_carries_less_counts_for_half_open_connections() {
+    let router = |frame: &[u8]| (vec![frame.to_vec()], None);
+    let mut world = World::new(false, 200_000, &Config::default(), Box::new(router));
+    world.connect();
+    world.client.turn(world.now);
+    world.carry();
+    world.server.turn(world.now);
+    world.server.set_mtu(world.now, 1_300);
+    for _ in 0..4 {
+        world.carry();
+        world.client.turn(world.now);
+        world.carry();
+        world.server.turn(world.now);
+    }
+    let connections = world.server.connections(world.now);
+    assert_eq!(connections[0].info.mss, 1_300 - 40 - 12);
+}

@@ -24,30 +24,43 @@ impl<P: PacketIo> Stack<P> {
         for port in &mut self.ports {
             port.queue.mtu = mtu;
         }
-        let flows: Vec<(FlowId, FlowKey, u32)> = self
+        let entries: Vec<(FlowId, FlowKey, Handle)> = self
             .table
             .iter()
-            .filter_map(|(id, &key, &handle)| match handle {
-                Handle::Flow(index) => Some((id, key, index)),
-                Handle::HalfOpen(_) | Handle::Waiting(_) => None,
-            })
+            .map(|(id, &key, &handle)| (id, key, handle))
             .collect();
-        for (id, key, index) in flows {
-            let Some(flow) = self.flows.get(index) else {
-                continue;
-            };
-            let queue = usize::from(flow.queue);
-            let path_mss = self.path_mss(queue, &key);
-            let Some(flow) = self.flows.get_mut(index) else {
-                continue;
-            };
-            let mut cx = Context {
-                now,
-                buffers: &mut self.ports[queue],
-                core: &mut self.core,
-            };
+        for (id, key, handle) in entries {
+            match handle {
+                Handle::Flow(index) => self.limit_mss(now, id, &key, index),
+                Handle::HalfOpen(index) => self.limit_half_open(&key, index),
+                Handle::Waiting(_) => {}
+            }
+        }
+    }
+
+    fn limit_mss(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {
+        let Some(queue) = self.flows.get(index).map(|flow| usize::from(flow.queue)) else {
+            return;
+        };
+        let path_mss = self.path_mss(queue, key);
+        let mut cx = Context {
+            now,
+            buffers: &mut self.ports[queue],
+            core: &mut self.core,
+        };
+        if let Some(flow) = self.flows.get_mut(index) {
             flow.tcb.limit_mss(&mut cx, path_mss);
             self.mark_dirty(id);
+        }
+    }
+
+    fn limit_half_open(&mut self, key: &FlowKey, index: u32) {
+        let Some(queue) = self.half_open.get(index).map(|it| it.queue) else {
+            return;
+        };
+        let path_mss = self.path_mss(usize::from(queue), key);
+        if let Some(half_open) = self.half_open.get_mut(index) {
+            half_open.entry.limit_mss(path_mss);
         }
     }
 

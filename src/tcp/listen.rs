@@ -282,6 +282,11 @@ impl SynEntry {
         SynVerdict::SynAckAgain
     }
 
+    /// Its path carries no more than this in one segment.
+    pub fn limit_mss(&mut self, path_mss: u16) {
+        self.path_mss = self.path_mss.min(path_mss);
+    }
+
     /// Its connection is still in SYN-RECEIVED and is given up for the entry again.
     pub fn fold_back(&mut self, tcb: &Tcb) {
         self.challenged_at = tcb.challenged_at;

@@ -220,20 +220,16 @@ impl<P: PacketIo> Stack<P> {
         let Some(half_open) = self.half_open.get_mut(index) else {
             return;
         };
-        let (link, queue) = (half_open.link, half_open.queue);
-        let port = &mut self.ports[usize::from(queue)];
         let mut cx = Context {
             now,
-            buffers: port,
+            buffers: &mut self.ports[usize::from(half_open.queue)],
             core: &mut self.core,
         };
         if self.draining || !half_open.entry.handle_timeout(&mut cx) {
             return self.forget_half_open(id, &key, index);
         }
-        let header = half_open.entry.syn_ack(&mut cx, &key);
-        let marking = half_open.entry.marking(&self.core);
         self.wheel.schedule(id.index, half_open.entry.deadline);
-        self.reply(queue, &link, &key, &header, marking);
+        self.send_syn_ack(now, &key, index);
     }
 
     fn remove_flow(&mut self, now: Instant, id: FlowId, key: &FlowKey, index: u32) {

@@ -40,11 +40,9 @@ impl<P: PacketIo> Stack<P> {
         let Some(half_open) = self.half_open.get_mut(index) else {
             return;
         };
-        let (link, queue) = (half_open.link, half_open.queue);
-        let port = &mut self.ports[usize::from(queue)];
         let mut cx = Context {
             now,
-            buffers: port,
+            buffers: &mut self.ports[usize::from(half_open.queue)],
             core: &mut self.core,
         };
         match half_open
@@ -52,14 +50,26 @@ impl<P: PacketIo> Stack<P> {
             .handle_segment(&mut cx, &inbound.key, &inbound.segment)
         {
             SynVerdict::Stays => {}
-            SynVerdict::SynAckAgain => {
-                let header = half_open.entry.syn_ack(&mut cx, &inbound.key);
-                let marking = half_open.entry.marking(&self.core);
-                self.reply(queue, &link, &inbound.key, &header, marking);
-            }
+            SynVerdict::SynAckAgain => self.send_syn_ack(now, &inbound.key, index),
             SynVerdict::Gone => self.forget_half_open(id, &inbound.key, index),
             SynVerdict::Opens(tcb) => self.promote(now, inbound, id, index, tcb),
         }
+    }
+
+    /// Once more, by the way of the first one.
+    pub(super) fn send_syn_ack(&mut self, now: Instant, key: &FlowKey, index: u32) {
+        let Some(half_open) = self.half_open.get(index) else {
+            return;
+        };
+        let (link, queue) = (half_open.link, half_open.queue);
+        let mut cx = Context {
+            now,
+            buffers: &mut self.ports[usize::from(queue)],
+            core: &mut self.core,
+        };
+        let header = half_open.entry.syn_ack(&mut cx, key);
+        let marking = half_open.entry.marking(&self.core);
+        self.reply(queue, &link, key, &header, marking);
     }
 
     /// Gives the segment to the connection that a half-open one has become; if that is still in

@@ -14,7 +14,7 @@ use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{Flags, Header};
 use corelane::wire::{Address, ChecksumPolicy, FlowKey, Packet, parse};
-use memory::{CLIENT, LINK, SERVER_MAC, START, Settings, count, io};
+use memory::{CLIENT, Closes, LINK, SERVER_MAC, START, Settings, count, io};
 
 const ONE: Address = memory::SERVER;
 const OTHER: Address = Address::from_ipv4([198, 18, 0, 3]);
@@ -303,20 +303,6 @@ fn the_traffic_class_is_where_each_ip_version_has_it() {
         let old = Header { seq: 99, ..ack };
         assert!(server.exchange_text(1_000, to, &old, &[0]).is_some());
         begins(&server, 0x28);
-    }
-}
-
-/// Closes when it hears something.
-struct Closes;
-
-impl Service for Closes {
-    type Connection = ();
-
-    fn on_open(&mut self, _: &mut Socket<'_>) {}
-
-    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        socket.close();
-        data.len()
     }
 }
 

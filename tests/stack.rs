@@ -12,7 +12,9 @@ use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{Flags, Header};
 use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
-use memory::{CLIENT, CLIENT_MAC, Echo, LINK, Pattern, SERVER, SERVER_MAC, Settings, count, io};
+use memory::{
+    CLIENT, CLIENT_MAC, Echo, LINK, Pattern, SERVER, SERVER_MAC, Settings, Silent, count, io,
+};
 
 const PORT: u16 = 7;
 
@@ -393,7 +395,7 @@ fn draining_refuses_the_new_and_closes_the_idle() {
 #[test]
 fn draining_does_not_wait_for_the_peers_fin() {
     let mut world = World::new(Impairment::default(), 1, 5_000);
-    world.service = world.client.host(Mute);
+    world.service = world.client.host(Silent);
     world.connect(1_000);
     for _ in 0..100 {
         world.step();
@@ -411,21 +413,6 @@ fn draining_does_not_wait_for_the_peers_fin() {
         world.step();
     }
     assert_eq!(world.client.live_connections(), 1, "it was not reset");
-}
-
-/// Neither speaks nor closes.
-struct Mute;
-
-impl Service for Mute {
-    type Connection = ();
-
-    fn on_open(&mut self, _: &mut Socket<'_>) {}
-
-    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
-        data.len()
-    }
-
-    fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
 }
 
 #[test]
@@ -548,21 +535,6 @@ impl Service for Late {
         assert_eq!(reason, CloseReason::Finished);
         self.read.send(read).unwrap();
     }
-}
-
-/// Reads everything, says nothing.
-struct Silent;
-
-impl Service for Silent {
-    type Connection = ();
-
-    fn on_open(&mut self, _: &mut Socket<'_>) {}
-
-    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
-        data.len()
-    }
-
-    fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
 }
 
 /// Echoes, but not before `stop` has come.
@@ -756,7 +728,7 @@ fn draining_closes_no_connection_that_waits_for_frames() {
     let mut world = World::new(Impairment::default(), 1, 1_000);
     world.server = stack(SERVER_MAC, &few, &Config::default());
     world.server.listen(&[SERVER], PORT, Flood);
-    world.service = world.client.host(Mute);
+    world.service = world.client.host(Silent);
     for port in 0..40 {
         world.connect(1_000 + port);
         world.client.turn(world.now);

@@ -15,7 +15,7 @@ use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{Flags, Header, Options};
 use corelane::wire::{ChecksumPolicy, FlowKey, Packet, parse};
-use memory::{CLIENT, Echo, LINK, SERVER, SERVER_MAC, Settings, count, io};
+use memory::{CLIENT, Closes, Echo, LINK, SERVER, SERVER_MAC, Settings, count, io};
 
 const ECHO: u16 = 7;
 const CHARGEN: u16 = 19;
@@ -59,20 +59,6 @@ impl Service for Deaf {
 
     fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, _: &[u8]) -> usize {
         0
-    }
-}
-
-/// Closes first, at the first octet.
-struct Closes;
-
-impl Service for Closes {
-    type Connection = ();
-
-    fn on_open(&mut self, _: &mut Socket<'_>) {}
-
-    fn on_data(&mut self, (): &mut (), socket: &mut Socket<'_>, data: &[u8]) -> usize {
-        socket.close();
-        data.len()
     }
 }
 

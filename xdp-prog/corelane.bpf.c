@@ -129,6 +129,11 @@ struct link {
 	bool priority_tags; /* every tag has VLAN 0: the kernel takes the frame as untagged */
 };
 
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
 enum fragment {
 	WHOLE,
 	FIRST_FRAGMENT,
@@ -139,24 +144,21 @@ enum fragment {
 struct packet {
 	struct corelane_address source;
 	struct corelane_address destination;
+	struct ports ports;
 	__u32 offset; /* of the upper-layer header */
 	__u32 end; /* where the IP header says that the packet ends */
 	__be32 id; /* of a fragment */
 	__u8 protocol; /* of the upper layer; of a later fragment, the header that it starts with */
 	__u8 fragment;
 	bool ipv6;
-	bool opens; /* a SYN to a service, while there is a limit on those */
+	bool opens; /* a SYN to a service, while there is a limit on those, or cookies */
+	bool cookie; /* one that is to be answered by a SYN cookie */
 	bool hidden; /* a fragmented IPv6 packet starts with a header before its upper layer */
 };
 
 struct vlan_tag {
 	__be16 control;
 	__be16 protocol;
-};
-
-struct ports {
-	__be16 source;
-	__be16 destination;
 };
 
 /* The start of every IPv6 extension header; a fragment header's other fields. */
@@ -216,6 +218,8 @@ static __always_inline bool load(struct xdp_md *ctx, __u32 offset, const __u32 u
 	       load_rare(ctx, offset, to, size);
 }
 
+#include "syn_cookie.h"
+
 static __always_inline bool is_same_mac(const __u16 *a, const __u16 *b)
 {
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
@@ -243,14 +247,14 @@ static __always_inline bool is_client_port(const struct corelane_client_ports *r
 	return number >= range->first && number <= range->last;
 }
 
-static __always_inline bool is_service(const struct corelane_address *address, __be16 port)
+static __always_inline __u32 *find_service(const struct corelane_address *address, __be16 port)
 {
 	struct corelane_service key = {
 		.address = *address,
 		.port = port,
 	};
 
-	return bpf_map_lookup_elem(&services, &key) != NULL;
+	return bpf_map_lookup_elem(&services, &key);
 }
 
 static __always_inline bool is_served(const struct corelane_address *address)
@@ -343,23 +347,87 @@ static __always_inline bool is_kept_out(const struct corelane_settings *own,
 	if ((packet->ipv6 ? own->denies_ipv6 : own->denies_ipv4) && is_denied(packet))
 		return true;
 	*counter = CORELANE_DROPPED_SYN_LIMIT;
-	return packet->opens && is_over_syn_limit(own, packet);
+	return packet->opens && own->syn_interval && is_over_syn_limit(own, packet);
 }
 
 /* To the socket of this queue. A missing one is a drop: the kernel must not see what is ours. */
+static __always_inline int to_socket(struct xdp_md *ctx, __u32 counter)
+{
+	long verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
+
+	if (verdict != XDP_REDIRECT)
+		return count(CORELANE_DROPPED_NO_SOCKET, XDP_DROP);
+	return count(counter, XDP_REDIRECT);
+}
+
+/* SYNs of a flood. */
+SEC("xdp.frags")
+int corelane_syn(struct xdp_md *ctx)
+{
+	struct corelane_cookie *cookie;
+	__u32 zero = 0;
+	struct syn *syn;
+	int verdict;
+
+	syn = bpf_map_lookup_elem(&syns, &zero);
+	if (!syn)
+		return to_socket(ctx, CORELANE_REDIRECTED_TCP);
+	cookie = bpf_map_lookup_elem(&cookies, &syn->service);
+	if (!cookie)
+		return to_socket(ctx, CORELANE_REDIRECTED_TCP);
+	verdict = answer(ctx, syn, cookie);
+	if (verdict == XDP_PASS)
+		return to_socket(ctx, CORELANE_REDIRECTED_TCP);
+	if (verdict != XDP_TX)
+		return count(CORELANE_DROPPED_MALFORMED, verdict);
+	/* Of what comes by XDP_TX veth wakes no peer without a program of its own. */
+	if (cookie->offers & CORELANE_ANSWERS_BY_REDIRECT)
+		verdict = bpf_redirect(ctx->ingress_ifindex, 0);
+	return count(CORELANE_ANSWERED_SYN, verdict);
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} programs SEC(".maps") = {
+	.values = { (void *)&corelane_syn },
+};
+
+/* Goes on as `corelane_syn`, if it can. */
+static __always_inline void answer_syn(struct xdp_md *ctx, const struct link *link,
+				       const struct packet *packet)
+{
+	struct syn *syn;
+	__u32 zero = 0;
+
+	syn = bpf_map_lookup_elem(&syns, &zero);
+	if (!syn)
+		return;
+	syn->service.address = packet->destination;
+	syn->service.port = packet->ports.destination;
+	syn->service.padding = 0;
+	syn->source = packet->source;
+	syn->source_port = packet->ports.source;
+	syn->ip = link->offset;
+	syn->tcp = packet->offset;
+	syn->length = packet->end - packet->offset;
+	syn->ipv6 = packet->ipv6;
+	bpf_tail_call(ctx, &programs, 0);
+}
+
 static __always_inline int redirect(struct xdp_md *ctx, const struct corelane_settings *own,
 				    const struct link *link, const struct packet *packet,
 				    __u32 counter)
 {
 	__u32 reason;
-	long verdict;
 
 	if (is_kept_out(own, link, packet, &reason))
 		return count(reason, XDP_DROP);
-	verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
-	if (verdict != XDP_REDIRECT)
-		return count(CORELANE_DROPPED_NO_SOCKET, XDP_DROP);
-	return count(counter, XDP_REDIRECT);
+	if (packet->cookie)
+		answer_syn(ctx, link, packet);
+	return to_socket(ctx, counter);
 }
 
 static __always_inline bool is_vlan(__be16 protocol)
@@ -563,22 +631,28 @@ static __always_inline int judge_tcp(struct xdp_md *ctx, const struct corelane_s
 {
 	bool first = packet->fragment == FIRST_FRAGMENT;
 	struct corelane_client_ports *range;
-	struct ports ports;
+	__u32 *service;
 
-	if (!load_ports(ctx, packet, usual, &ports)) {
+	if (!load_ports(ctx, packet, usual, &packet->ports)) {
 		if (!is_served(&packet->destination))
 			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
 		return count(first ? CORELANE_DROPPED_TINY_FRAGMENT : CORELANE_DROPPED_MALFORMED,
 			     XDP_DROP);
 	}
 	/* The usual case first: one look-up. */
-	if (is_service(&packet->destination, ports.destination)) {
-		packet->opens = own->syn_interval && is_syn(ctx, packet, usual);
+	service = find_service(&packet->destination, packet->ports.destination);
+	if (service) {
+		bool cookie = *service & CORELANE_SENDS_COOKIES;
+
+		packet->opens = (own->syn_interval || cookie) && is_syn(ctx, packet, usual);
+		/* What has options or extensions before TCP is rare, and user space's. */
+		packet->cookie = packet->opens && cookie && packet->fragment == WHOLE &&
+				 packet->offset - link->offset == usual - ETH_HLEN;
 	} else {
 		range = bpf_map_lookup_elem(&addresses, &packet->destination);
 		if (!range)
 			return count(CORELANE_PASSED_OTHER_ADDRESS, XDP_PASS);
-		if (!is_client_port(range, ports.destination))
+		if (!is_client_port(range, packet->ports.destination))
 			return first ? pass_first_fragment(packet) :
 				       count(CORELANE_PASSED_OTHER_PORT, XDP_PASS);
 	}
@@ -640,7 +714,7 @@ static __always_inline int judge_icmp(struct xdp_md *ctx, const struct corelane_
 	    !parse_quotation(ctx, packet->offset + sizeof(icmp), packet->ipv6, &source, &port))
 		return count(CORELANE_PASSED_ICMP, XDP_PASS);
 	range = bpf_map_lookup_elem(&addresses, &source);
-	if (range && (is_client_port(range, port) || is_service(&source, port)))
+	if (range && (is_client_port(range, port) || find_service(&source, port)))
 		return redirect(ctx, own, link, packet, CORELANE_REDIRECTED_ICMP);
 	return count(CORELANE_PASSED_ICMP, XDP_PASS);
 }

@@ -36,6 +36,50 @@ struct corelane_settings {
 	struct corelane_address ipv6_mask;
 };
 
+/* Value of `services`. */
+enum corelane_service_flags {
+	CORELANE_SERVED = 1 << 0,
+	CORELANE_SENDS_COOKIES = 1 << 1, /* its SYNs are answered as `cookies` says */
+};
+
+/* What SYN cookies may say of a SYN's options, how checksums are judged, how the answer leaves. */
+enum corelane_offers {
+	CORELANE_OFFERS_MSS = 1 << 0,
+	CORELANE_OFFERS_SCALE = 1 << 1,
+	CORELANE_OFFERS_SACK = 1 << 2,
+	CORELANE_OFFERS_TIMESTAMPS = 1 << 3,
+	CORELANE_OFFERS_ECN = 1 << 4,
+	CORELANE_TAKES_PARTIAL_CHECKSUMS = 1 << 5,
+	CORELANE_ANSWERS_BY_REDIRECT = 1 << 6, /* and not by XDP_TX */
+};
+
+/* Value of `cookies`: what the SYN-ACKs of a service say, in host order. */
+struct corelane_cookie {
+	__u64 sent;
+	__u16 mss;
+	__u16 window;
+	__u8 window_shift;
+	__u8 offers; /* what is gone along with, if the SYN offers it */
+	__u8 traffic_class;
+	__u8 hop_limit;
+};
+
+/* The key of one time. */
+struct corelane_cookie_key {
+	__u64 epoch;
+	__u64 key[2];
+};
+
+#define CORELANE_COOKIE_SIZES 8
+
+/* Value of `secrets`. */
+struct corelane_secrets {
+	struct corelane_cookie_key keys[2]; /* of an even and of an odd epoch */
+	__u64 timestamp_key[2];
+	__u16 mss_ipv4[CORELANE_COOKIE_SIZES]; /* the sizes that a cookie can say, ascending */
+	__u16 mss_ipv6[CORELANE_COOKIE_SIZES];
+};
+
 /* Keys of `denied_ipv4` and `denied_ipv6`, as BPF_MAP_TYPE_LPM_TRIE wants them. */
 struct corelane_ipv4_prefix {
 	__u32 length;
@@ -90,6 +134,8 @@ enum corelane_counter {
 	CORELANE_REDIRECTED_TCP,
 	CORELANE_REDIRECTED_ICMP, /* errors that quote a flow of ours */
 	CORELANE_REDIRECTED_FRAGMENT, /* TCP fragments of ours, or whose first was not seen */
+	/* Back to where they came from. */
+	CORELANE_ANSWERED_SYN, /* by a SYN cookie */
 	/* Dropped. */
 	CORELANE_DROPPED_NO_SOCKET, /* ours, but the queue has no socket */
 	CORELANE_DROPPED_MALFORMED, /* to a served address, headers cut short or lying; odd VLAN tags */

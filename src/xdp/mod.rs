@@ -21,6 +21,7 @@ mod error;
 mod prefix;
 mod program;
 mod settings;
+mod syn_cookies;
 mod syn_limit;
 mod sys;
 mod trap;
@@ -31,5 +32,6 @@ pub use prefix::{BadPrefix, Prefix};
 pub use program::{
     AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,
 };
+pub use syn_cookies::{CookieSecrets, SynAckTerms};
 pub use syn_limit::{BadSynLimit, SynLimit, SynTerms};
 pub use trap::report_forbidden_calls;

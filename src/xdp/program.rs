@@ -15,6 +15,7 @@ use super::deny::DenyMaps;
 use super::device::Device;
 use super::error::{XdpError, load_error, map_error, permission};
 use super::settings::Setting;
+use super::syn_cookies::{CookieMaps, SERVED};
 use super::sys;
 use crate::wire::{Address, MacAddr};
 
@@ -38,7 +39,7 @@ pub(super) mod skeleton {
 const PROGRAM_NAME: &CStr = c"corelane";
 
 /// What the program counts, in the order of its counters: a name that a user understands each.
-pub const COUNTERS: [&str; 18] = [
+pub const COUNTERS: [&str; 19] = [
     "passed_other_mac",
     "passed_not_ip",
     "passed_vlan",
@@ -51,6 +52,7 @@ pub const COUNTERS: [&str; 18] = [
     "redirected_tcp",
     "redirected_icmp",
     "redirected_fragment",
+    "answered_syn",
     "dropped_no_socket",
     "dropped_malformed",
     "dropped_header_chain",
@@ -86,6 +88,8 @@ pub enum Verdict {
     Pass,
     /// XDP_REDIRECT: to the socket of the queue.
     Redirect,
+    /// XDP_TX: back to where it came from.
+    Answer,
     /// Anything else, which the program never returns.
     Unexpected(u32),
 }
@@ -117,17 +121,20 @@ impl Default for LoadOptions {
 pub struct Program {
     // First, so that it goes first.
     link: Option<OwnedFd>,
+    /// While it is attached.
+    pub(super) mode: Option<AttachMode>,
     program: OwnedFd,
     id: u32,
     interface: String,
-    driver: String,
-    ifindex: u32,
+    pub(super) driver: String,
+    pub(super) ifindex: u32,
     queues: u32,
     xsks: MapHandle,
-    services: MapHandle,
+    pub(super) services: MapHandle,
     addresses: MapHandle,
     pub(super) settings: MapHandle,
     pub(super) denied: DenyMaps,
+    pub(super) cookies: CookieMaps,
     counters: MapHandle,
 }
 
@@ -163,6 +170,7 @@ impl Program {
         // The skeleton borrows its storage; descriptors of our own keep what it loaded.
         let program = Self {
             link: None,
+            mode: None,
             id: sys::program_id(loaded.progs.corelane.as_fd())
                 .map_err(|error| load_error(error.into()))?,
             program: loaded
@@ -183,6 +191,11 @@ impl Program {
                 ipv4: MapHandle::try_from(&maps.denied_ipv4).map_err(load_error)?,
                 ipv6: MapHandle::try_from(&maps.denied_ipv6).map_err(load_error)?,
                 limit: denied,
+            },
+            cookies: CookieMaps {
+                cookies: MapHandle::try_from(&maps.cookies).map_err(load_error)?,
+                secrets: MapHandle::try_from(&maps.secrets).map_err(load_error)?,
+                _programs: MapHandle::try_from(&maps.programs).map_err(load_error)?,
             },
             counters: MapHandle::try_from(&maps.counters).map_err(load_error)?,
         };
@@ -225,6 +238,7 @@ impl Program {
             });
         }
         self.link = Some(link);
+        self.mode = Some(mode);
         Ok(mode)
     }
 
@@ -323,7 +337,7 @@ impl Program {
         self.services
             .update(
                 &service_key(address, port),
-                &1_u32.to_ne_bytes(),
+                &SERVED.to_ne_bytes(),
                 MapFlags::ANY,
             )
             .map_err(map_error(action))
@@ -376,6 +390,7 @@ impl Program {
         Ok(match sys::test_run(self.program.as_fd(), frame)? {
             1 => Verdict::Drop,
             2 => Verdict::Pass,
+            sys::XDP_TX => Verdict::Answer,
             4 => Verdict::Redirect,
             other => Verdict::Unexpected(other),
         })
@@ -474,7 +489,7 @@ fn attached_to(interface: &str, ifindex: u32) -> Result<Option<(u32, AttachMode)
     Ok(None)
 }
 
-fn service_key(address: Address, port: u16) -> [u8; 20] {
+pub(super) fn service_key(address: Address, port: u16) -> [u8; 20] {
     let mut key = [0; 20];
     key[..16].copy_from_slice(address.octets());
     key[16..18].copy_from_slice(&port.to_be_bytes());
@@ -492,7 +507,7 @@ fn lru_entries(wanted: u32, cpus: usize) -> u32 {
 }
 
 /// Deletes an entry that may not be there.
-fn delete(map: &MapHandle, key: &[u8]) -> libbpf_rs::Result<()> {
+pub(super) fn delete(map: &MapHandle, key: &[u8]) -> libbpf_rs::Result<()> {
     match map.delete(key) {
         Err(error) if error.kind() == libbpf_rs::ErrorKind::NotFound => Ok(()),
         other => other,

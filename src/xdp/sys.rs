@@ -361,21 +361,40 @@ pub(super) fn query(ifindex: u32) -> io::Result<libbpf_sys::bpf_xdp_query_opts> 
     Ok(options)
 }
 
+/// linux/bpf.h: `enum xdp_action`.
+pub(super) const XDP_TX: u32 = 3;
+
 /// Runs a loaded XDP program once over a frame (BPF_PROG_TEST_RUN), as if it had come from queue 0
 /// of a loopback interface. Yields what the program returned.
 pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<u32> {
+    Ok(test_run_into(program, frame, &mut [])?.0)
+}
+
+/// The same. Yields what the frame has become, too: its length, which the kernel refuses if there is
+/// some room, but too little.
+pub(super) fn test_run_into(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    after: &mut [u8],
+) -> io::Result<(u32, usize)> {
+    let room = u32::try_from(after.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut options = libbpf_sys::bpf_test_run_opts {
         sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
         data_in: frame.as_ptr().cast(),
         data_size_in: u32::try_from(frame.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        data_out: match after {
+            [] => ptr::null_mut(),
+            after => after.as_mut_ptr().cast(),
+        },
+        data_size_out: room,
         repeat: 1,
         ..Default::default()
     };
-    // SAFETY: the options and the frame live for the call; no output buffer is given.
+    // SAFETY: the options, the frame and the room live for the call, and it is told their lengths.
     check_libbpf(unsafe {
         libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options)
     })?;
-    Ok(options.retval)
+    Ok((options.retval, options.data_size_out as usize))
 }
 
 fn check(result: c_int) -> io::Result<()> {

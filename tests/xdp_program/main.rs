@@ -6,6 +6,7 @@ mod deny;
 mod frames;
 mod hostile;
 mod namespace;
+mod syn_cookies;
 mod syn_limit;
 mod verdicts;
 
@@ -78,6 +79,7 @@ fn expected_verdict(counter: &str) -> Verdict {
         Some("passed") => Verdict::Pass,
         Some("redirected") => Verdict::Redirect,
         Some("dropped") => Verdict::Drop,
+        Some("answered") => Verdict::Answer,
         _ => panic!("{counter} names no verdict"),
     }
 }

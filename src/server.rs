@@ -15,6 +15,7 @@
 mod client;
 mod client_ports;
 mod control;
+mod cookies;
 mod error;
 mod floods;
 mod gro;
@@ -39,6 +40,7 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use self::control::Control;
+use self::cookies::Cookies;
 pub use self::error::ServeError;
 use self::floods::Floods;
 pub use self::gro::keep_gro_off;
@@ -202,6 +204,7 @@ pub struct Running {
     notices: Vec<String>,
     notice_listener: Option<NoticeListener>,
     floods: Floods,
+    cookies: Cookies,
     watch: Watch,
     // Only kept until the end.
     _gro: Option<gro::Off>,
@@ -263,8 +266,9 @@ impl Running {
     /// A worker has ended by itself, or the interface has gone or changed such that nothing comes to
     /// us any more.
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
-        while !self.wait(signals, LOOK_AROUND) {
+        while !self.wait(signals, self.patience()) {
             self.tell_floods();
+            self.answer_floods().map_err(ServeError::Xdp)?;
             self.check_workers()?;
             self.look_around()?;
         }
@@ -273,10 +277,18 @@ impl Running {
         Ok(ending)
     }
 
+    /// How long to wait for a signal.
+    fn patience(&self) -> Duration {
+        match self.cookies.is_pending() {
+            true => cookies::NOTICE,
+            false => LOOK_AROUND,
+        }
+    }
+
     fn tell_floods(&mut self) {
         for index in 0..self.workers.len() {
             while let Some(flood) = self.workers[index].mailbox.take_flood() {
-                let notice = self.floods.note(flood);
+                let notice = self.floods.note(index, flood);
                 self.tell(notice);
             }
         }
@@ -291,6 +303,7 @@ impl Running {
     fn drain(&mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         let start = self.clock.now();
         let deadline = start + self.drain_timeout;
+        self.answer_no_more();
         self.order(&Order::Drain);
         loop {
             if self.wait(signals, LOOK_AT_DRAIN) && self.clock.now() >= start + ONE_WISH {

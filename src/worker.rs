@@ -274,6 +274,11 @@ impl<P: PacketIo> Worker<P> {
                     self.stack.abort_peers(now, &peers);
                 }
                 Order::Mtu(mtu) => self.stack.set_mtu(now, mtu),
+                Order::CookiesSent {
+                    address,
+                    port,
+                    count,
+                } => self.stack.note_cookies(now, address, port, count),
                 Order::Stop => return ControlFlow::Break(()),
                 Order::Connections(id) => {
                     let connections = self.stack.connections(now);

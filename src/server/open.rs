@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::thread::CapabilitySet;
 
 use super::control::{self, Control};
+use super::cookies::Cookies;
 use super::floods::Floods;
 use super::opener::{OpenerThread, Terms};
 use super::plan::{Share, deal};
@@ -72,6 +73,7 @@ pub(super) fn start(
     let mut notices = notices(config, &device, &shares);
     let attached = attach(&mut program, config.mode, &mut notices)?;
 
+    let secret = secret_of_this_boot(&mut notices)?;
     // From here on, to drop it is to undo it.
     let mut running = Running {
         program: Arc::new(program),
@@ -87,6 +89,7 @@ pub(super) fn start(
         notices,
         notice_listener: None,
         floods: Floods::default(),
+        cookies: Cookies::new(secret, has_partial_checksums(attached, &device)),
         watch: Watch::new(device.mtu()),
         _gro: None,
         _ports: held,
@@ -104,7 +107,6 @@ pub(super) fn start(
         )),
     }
     let sockets = open_queues(&mut running, config.mode, attached, &shares)?;
-    let secret = secret_of_this_boot(&mut running)?;
     // What needed privileges is done.
     let directory = control::directory(plan.as_ref());
     if let Some(plan) = plan {
@@ -352,6 +354,11 @@ fn wait_for_carrier(running: &Running) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// Whether checksums may come that a kernel has put off.
+fn has_partial_checksums(attached: AttachMode, device: &Device) -> bool {
+    attached == AttachMode::Generic || device.driver() == "veth"
+}
+
 /// Binds every queue's socket, its FILL full, and puts it into the XSKMAP. In the order of
 /// `shares`.
 fn open_queues(
@@ -363,12 +370,13 @@ fn open_queues(
     let device = &running.device;
     let mtu = device.mtu().min(LARGEST_MTU);
     let generic = attached == AttachMode::Generic;
+    let partial_checksums = has_partial_checksums(attached, device);
     let bind = match mode {
         Mode::Auto | Mode::Generic => BindMode::Auto,
         Mode::ZeroCopy => BindMode::ZeroCopy,
         Mode::Copy => BindMode::Copy,
     };
-    let (checksums, accepted) = match generic || device.driver() == "veth" {
+    let (checksums, accepted) = match partial_checksums {
         true => (
             ChecksumPolicy::FullOrPartial,
             " (and what the peer's kernel put off)",
@@ -510,10 +518,10 @@ fn random<const N: usize>() -> Result<[u8; N], ServeError> {
 
 /// What initial sequence numbers and timestamps come from. If it cannot be kept, there is a notice:
 /// no reason to serve nothing.
-fn secret_of_this_boot(running: &mut Running) -> Result<[u8; secret::OCTETS], ServeError> {
+fn secret_of_this_boot(notices: &mut Vec<String>) -> Result<[u8; secret::OCTETS], ServeError> {
     let kept = control::directory(None).and_then(|directory| secret::of_this_boot(&directory));
     kept.or_else(|error| {
-        running.notices.push(format!(
+        notices.push(format!(
             "sequence numbers do not go on where the last server's ended, so for a minute peers may \
              be slow to connect: {error}"
         ));

@@ -29,6 +29,11 @@ impl<P: PacketIo> Stack<P> {
             .iter()
             .map(|(id, &key, &handle)| (id, key, handle))
             .collect();
+        for (_, listener) in self.listeners.values_mut() {
+            // What its cookies say.
+            listener.tell_flood_again();
+            self.flooded |= listener.is_flooded();
+        }
         for (id, key, handle) in entries {
             match handle {
                 Handle::Flow(index) => self.limit_mss(now, id, &key, index),
@@ -64,9 +69,18 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// What one segment may carry on any queue.
+    pub(super) fn least_path_mss(&self, is_ipv4: bool) -> u16 {
+        let all = (0..self.ports.len()).map(|queue| self.mss_of(queue, is_ipv4));
+        all.min().unwrap_or(u16::MAX)
+    }
+
     /// What one segment may carry on this queue, options included.
     pub(super) fn path_mss(&self, queue: usize, key: &FlowKey) -> u16 {
-        let is_ipv4 = key.local.is_ipv4();
+        self.mss_of(queue, key.local.is_ipv4())
+    }
+
+    fn mss_of(&self, queue: usize, is_ipv4: bool) -> u16 {
         let port = &self.ports[queue].queue;
         let max_frame = port.io.capabilities().max_frame.saturating_sub(LINK_HEADER);
         let least = if is_ipv4 {

@@ -7,9 +7,9 @@ use super::demux::{Handle, Inbound};
 use super::{ClientPorts, ServiceId, Stack};
 use crate::flow_table::FlowId;
 use crate::ring::PacketIo;
-use crate::tcp::{Context, Events, Seq, State, SynEntry, SynVerdict, Tcb};
+use crate::tcp::{Context, CookieTerms, Events, Seq, State, SynEntry, SynVerdict, Tcb};
 use crate::time::Instant;
-use crate::wire::{FlowKey, Link};
+use crate::wire::{Address, FlowKey, Link};
 
 /// A half-open connection and the way back to it. At most 64 bytes.
 #[derive(Debug)]
@@ -23,10 +23,12 @@ pub(super) struct HalfOpen {
 /// A listener has begun or stopped to answer SYNs with cookies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynFlood {
+    /// Its address.
+    pub address: Address,
     /// Its port.
     pub port: u16,
-    /// Whether it has begun.
-    pub is_on: bool,
+    /// What its cookies say if it has begun.
+    pub terms: Option<CookieTerms>,
 }
 
 impl<P: PacketIo> Stack<P> {
@@ -225,6 +227,52 @@ impl<P: PacketIo> Stack<P> {
         true
     }
 
+    /// The XDP program answers SYNs without knowing what there is: where a half-open connection or a
+    /// TIME-WAIT stands in the way of a right cookie, it goes. Returns whether it has.
+    pub(super) fn gives_way_to_cookie(
+        &mut self,
+        now: Instant,
+        inbound: &Inbound<'_>,
+        id: FlowId,
+        handle: Handle,
+    ) -> bool {
+        let (key, header) = (&inbound.key, &inbound.segment.header);
+        let gives_way = match handle {
+            Handle::Flow(_) => return false,
+            Handle::HalfOpen(index) => {
+                let half_open = self.half_open.get(index);
+                half_open.is_some_and(|it| it.entry.gives_way_to_cookie(header))
+            }
+            Handle::Waiting(index) => {
+                let waiting = self.waiting.get(index);
+                waiting.is_some_and(|it| it.time_wait.gives_way_to_cookie(header))
+            }
+        };
+        if !gives_way || self.draining {
+            return false;
+        }
+        let Some((_, listener)) = self.listeners.get(&(key.local, key.local_port)) else {
+            return false;
+        };
+        let mut cx = Context {
+            now,
+            buffers: &mut self.ports[usize::from(inbound.queue)],
+            core: &mut self.core,
+        };
+        if !listener.is_cookie(&mut cx, key, header) {
+            return false;
+        }
+        match handle {
+            Handle::Flow(_) => {}
+            Handle::HalfOpen(index) => self.forget_half_open(id, key, index),
+            Handle::Waiting(index) => {
+                self.core.counters.time_wait_recycled += 1;
+                self.forget_waiting(id, index);
+            }
+        }
+        true
+    }
+
     /// A connection that exists at once, if there is room for it.
     fn admit(&mut self, now: Instant, key: &FlowKey, flow: Flow) -> Option<(FlowId, u32)> {
         let has_room = self.table.len() < self.table.capacity() || self.evict_waiting();
@@ -242,19 +290,35 @@ impl<P: PacketIo> Stack<P> {
         Some((id?, index))
     }
 
-    /// Ports whose listeners have begun or stopped to send SYN cookies since the last call.
+    /// Listeners that have begun or stopped to send SYN cookies since the last call.
     pub fn take_floods(&mut self, now: Instant) -> Vec<SynFlood> {
         if !std::mem::take(&mut self.flooded) {
             return Vec::new();
         }
         let mut floods = Vec::new();
-        for ((_, port), (_, listener)) in &mut self.listeners {
+        let path_mss = [true, false].map(|is_ipv4| self.least_path_mss(is_ipv4));
+        for (&(address, port), (_, listener)) in &mut self.listeners {
             if let Some(is_on) = listener.take_flood(now, &self.core) {
-                floods.push(SynFlood { port: *port, is_on });
+                let path_mss = path_mss[usize::from(!address.is_ipv4())];
+                let terms = is_on.then(|| listener.cookie_terms(&self.core, path_mss));
+                floods.push(SynFlood {
+                    address,
+                    port,
+                    terms,
+                });
             }
             self.flooded |= listener.is_flooded();
         }
         floods
+    }
+
+    /// The XDP program has sent so many SYN cookies of this listener's since the last call, or will
+    /// send some soon: their acknowledgments are right here.
+    pub fn note_cookies(&mut self, now: Instant, address: Address, port: u16, sent: usize) {
+        if let Some((_, listener)) = self.listeners.get_mut(&(address, port)) {
+            listener.note_cookies(now, sent);
+            self.flooded |= listener.is_flooded();
+        }
     }
 
     /// A connection of [`fast_open`](Self::fast_open) is established or gone.

@@ -61,6 +61,16 @@ impl IsnGenerator {
         SipHasher24::new_with_keys(half(0), half(1))
     }
 
+    /// The keys of SYN cookies and of timestamp offsets, for a program that makes them in our stead.
+    pub(super) fn cookie_keys(&self, epoch: u64) -> [u64; 2] {
+        self.syn_cookie_key(epoch).keys().into()
+    }
+
+    /// See [`cookie_keys`](Self::cookie_keys).
+    pub(super) fn timestamp_key(&self) -> [u64; 2] {
+        self.timestamp.keys().into()
+    }
+
     /// A number that nobody else can know, of an instant: another one on each core, unless they
     /// read the clock in the same nanosecond.
     pub(super) fn chance(&self, now: Instant) -> u64 {

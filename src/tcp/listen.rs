@@ -282,6 +282,12 @@ impl SynEntry {
         SynVerdict::SynAckAgain
     }
 
+    /// Whether this does not acknowledge its SYN-ACK, though perhaps another one: that of a SYN cookie
+    /// which the XDP program has sent.
+    pub fn gives_way_to_cookie(&self, acknowledgment: &Header) -> bool {
+        Seq(acknowledgment.ack) != self.iss + 1
+    }
+
     /// Its path carries no more than this in one segment.
     pub fn limit_mss(&mut self, path_mss: u16) {
         self.path_mss = self.path_mss.min(path_mss);

@@ -20,6 +20,7 @@ use super::isn::IsnGenerator;
 use super::listen::{
     HAS_ECN, HAS_MSS, HAS_SACK, HAS_SCALE, HAS_TIMESTAMPS, IS_COOKIE, Listener, SynEntry, offered,
 };
+use super::options::Marking;
 use super::seq::Seq;
 use super::tcb::{DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6};
 use crate::time::{Duration, Instant};
@@ -59,6 +60,58 @@ pub enum SynCookies {
     Auto,
     /// To every SYN.
     Always,
+}
+
+/// What the SYN-ACKs of a listener say while they are cookies, for a program that sends them in its
+/// stead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieTerms {
+    /// The MSS option.
+    pub mss: u16,
+    /// The window, which is not scaled.
+    pub window: u16,
+    /// The shift to offer to peers that offer one; none if scaling is off.
+    pub window_scale: Option<u8>,
+    /// Whether SACK is gone along with.
+    pub sack: bool,
+    /// Whether timestamps are.
+    pub timestamps: bool,
+    /// Whether ECN is.
+    pub ecn: bool,
+    /// What the IP header says.
+    pub marking: Marking,
+}
+
+/// What such a program has to know besides.
+#[derive(Clone, Copy)]
+pub struct CookieSecrets {
+    /// The keys of this time and of the next, with the numbers of those times.
+    pub keys: [(u64, [u64; 2]); 2],
+    /// The key of timestamp offsets.
+    pub timestamp_key: [u64; 2],
+    /// The sizes that a cookie can say, ascending.
+    pub mss_ipv4: [u16; SIZES],
+    /// Those over IPv6.
+    pub mss_ipv6: [u16; SIZES],
+}
+
+impl CookieSecrets {
+    /// Those of `now`, right for more than an hour from then on.
+    pub fn new(isn: &IsnGenerator, now: Instant) -> Self {
+        let epoch = step(now) / STEPS_PER_KEY;
+        Self {
+            keys: [epoch, epoch + 1].map(|epoch| (epoch, isn.cookie_keys(epoch))),
+            timestamp_key: isn.timestamp_key(),
+            mss_ipv4: MSS_IPV4,
+            mss_ipv6: MSS_IPV6,
+        }
+    }
+}
+
+impl std::fmt::Debug for CookieSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CookieSecrets")
+    }
 }
 
 /// The keys in force, so that they are made once: one of an even and one of an odd time.
@@ -176,7 +229,7 @@ impl Listener {
         path_mss: u16,
     ) -> SynEntry {
         cx.core.counters.syn_cookies_sent += 1;
-        self.pressure.on_sent(cx.now);
+        self.pressure.on_sent(cx.now, 1);
         let offered = offered(&cx.core.config, syn);
         let flags = match offered & HAS_TIMESTAMPS {
             0 => offered & HAS_MSS,
@@ -204,10 +257,7 @@ impl Listener {
         header: &Header,
         path_mss: u16,
     ) -> Option<SynEntry> {
-        let is_ack =
-            header.flags.contains(Flags::ACK) && !header.flags.intersects(Flags::SYN | Flags::RST);
-        let mode = cx.core.config.syn_cookies;
-        if !is_ack || !self.pressure.expects_cookie(cx.now, mode) {
+        if !self.may_be_cookie(cx, header) {
             return None;
         }
         let Some((mss, offer)) = judge_cookie(cx, key, header) else {
@@ -243,9 +293,46 @@ impl Listener {
         Some(self.entry(cx.now, &syn, iss, path_mss, flags | HAS_MSS | IS_COOKIE))
     }
 
+    /// What its cookies say, where the path takes `path_mss`.
+    pub fn cookie_terms(&self, core: &Core, path_mss: u16) -> CookieTerms {
+        let (config, options) = (&core.config, &core.options[self.options]);
+        CookieTerms {
+            mss: options.clamp_mss(path_mss),
+            window: options.syn_window(),
+            window_scale: config.window_scale.then(|| options.window_shift()),
+            sack: config.sack,
+            timestamps: config.timestamps,
+            ecn: config.ecn != EcnMode::Off,
+            marking: options.marking(),
+        }
+    }
+
+    /// So many cookies were sent in its stead since the last call; their acknowledgments come here.
+    pub fn note_cookies(&mut self, now: Instant, sent: usize) {
+        self.pressure.on_sent(now, sent);
+    }
+
+    /// Whether a segment acknowledges a cookie of this listener's.
+    pub fn is_cookie(&self, cx: &mut Context<'_>, key: &FlowKey, header: &Header) -> bool {
+        self.may_be_cookie(cx, header) && judge_cookie(cx, key, header).is_some()
+    }
+
+    fn may_be_cookie(&self, cx: &Context<'_>, header: &Header) -> bool {
+        header.flags.contains(Flags::ACK)
+            && !header.flags.intersects(Flags::SYN | Flags::RST)
+            && self
+                .pressure
+                .expects_cookie(cx.now, cx.core.config.syn_cookies)
+    }
+
     /// Whether SYNs are answered with cookies because the queue is, or was, too full.
     pub fn is_flooded(&self) -> bool {
         self.pressure.is_on()
+    }
+
+    /// Has the next [`take_flood`](Self::take_flood) tell of a flood that it has told of.
+    pub fn tell_flood_again(&mut self) {
+        self.pressure.told = false;
     }
 
     /// Whether it has become [flooded](Self::is_flooded) (true) or is no more (false) since the last
@@ -315,11 +402,11 @@ impl Pressure {
         }
     }
 
-    /// A cookie is sent.
-    pub(super) fn on_sent(&mut self, now: Instant) {
+    /// Cookies are sent.
+    pub(super) fn on_sent(&mut self, now: Instant, count: usize) {
         self.pass(now);
         self.sent_at = Some(now);
-        self.unanswered[0] = self.unanswered[0].saturating_add(1);
+        self.unanswered[0] = self.unanswered[0].saturating_add(count);
     }
 
     /// A right one has come back.

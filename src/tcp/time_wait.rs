@@ -95,6 +95,19 @@ impl TimeWait {
         (silent_ms > GIVES_WAY_AFTER_MS).then_some(self.snd_nxt)
     }
 
+    /// Whether the acknowledgment of a SYN cookie may take its place, whose SYN the XDP program has
+    /// answered without knowing of it: if that was none of the old connection's by its timestamp (RFC
+    /// 6191 section 2). Without, nothing would keep the old one's segments from the new one, whose
+    /// numbers need not be beyond.
+    pub fn gives_way_to_cookie(&self, acknowledgment: &Header) -> bool {
+        let offered = acknowledgment.options.timestamps;
+        let (Some(state), Some(timestamps)) = (self.timestamps, offered) else {
+            return false;
+        };
+        let is_newer = timestamps.tsval.wrapping_sub(state.recent).cast_signed() > 0;
+        is_newer && Seq(acknowledgment.ack) != self.snd_nxt
+    }
+
     /// RFC 6191 section 2, and RFC 9293 section 3.6.1 (MAY-2) for peers without timestamps.
     fn handle_syn(&self, cx: &mut Context<'_>, header: &Header) -> TimeWaitVerdict {
         let is_beyond = Seq(header.seq).after(self.rcv_nxt);

@@ -8,6 +8,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::Wake;
 use crate::stack::{AddressSet, Connection, Counters, Opening, Stray, SynFlood};
+use crate::wire::Address;
 
 /// Orders that may wait.
 const ORDERS: usize = 16;
@@ -34,6 +35,16 @@ pub enum Order {
     AbortPeers(Arc<AddressSet>),
     /// The interface's MTU is this now.
     Mtu(u16),
+    /// The XDP program has sent so many SYN cookies of a listener's since the last time, or is about to
+    /// send some.
+    CookiesSent {
+        /// Its address.
+        address: Address,
+        /// Its port.
+        port: u16,
+        /// This worker's share.
+        count: usize,
+    },
     /// End.
     Stop,
     /// Answer with all connections.

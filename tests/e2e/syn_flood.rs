@@ -121,6 +121,50 @@ fn curl_is_served_while_the_syn_queue_is_full() {
     lab.assert_clean();
 }
 
+/// The program answers what the workers have said to be a flood, and the other end of the veth pair
+/// takes it: with a NAPI of its own for native mode, without for generic mode.
+#[test]
+fn the_program_answers_a_flood_by_itself() {
+    require_root!();
+    for (mode, gro) in [("copy", "on"), ("generic", "off")] {
+        let lab = Lab::new(Link::default());
+        let script = format!("ethtool -K {CLIENT_IF} gro {gro}");
+        lab.client.shell(5, &script);
+        let mut server = serve(&lab, &["--mode", mode, "http:80"]);
+        let mut flood = Flood::new(&lab);
+        flood.send(200);
+        let answers = || {
+            flood.send(2);
+            server.count("answered_syn") > 0
+        };
+        assert!(wait_until(Duration::from_secs(20), answers), "{mode}");
+        let sent_by_workers = server.count("syn_cookies_sent");
+        flood.send(500);
+        for host in [SERVER_V4.to_owned(), format!("[{SERVER_V6}]")] {
+            for _ in 0..10 {
+                let script = format!("curl -sS --max-time 8 http://{host}/");
+                assert_eq!(
+                    lab.client.shell(10, &script),
+                    "hello, world\n",
+                    "{mode} {host}"
+                );
+            }
+            let script = format!("curl -sS --max-time 8 http://{host}/bytes/1000000 | wc -c");
+            assert_eq!(lab.client.shell(10, &script), "1000000\n", "{mode} {host}");
+        }
+        assert_eq!(server.count("syn_cookies_recv"), 22);
+        assert_eq!(server.count("syn_cookies_sent"), sent_by_workers);
+        assert!(server.count("answered_syn") >= 500 + 22);
+        assert!(
+            !server.output().contains("workers send"),
+            "{}",
+            server.output()
+        );
+        server.stop();
+        lab.assert_clean();
+    }
+}
+
 /// Linux finds all of its options again on the other side of a cookie, and its stream whole.
 #[test]
 fn a_connection_by_cookie_has_the_options_of_any_other() {

@@ -35,12 +35,12 @@ impl ReceiveMemory {
                 assert!(!was, "page {page} is used twice");
             }
         }
-        for &page in self.pages.free_list() {
+        for page in self.pages.free_list() {
             let was = std::mem::replace(&mut used[page as usize], true);
             assert!(!was, "page {page} is free and used");
         }
         assert!(used.into_iter().all(|known| known), "a page is lost");
-        let in_use = self.pages.len() - self.pages.free_list().len() + accounted;
+        let in_use = self.pages.len() - self.pages.free_list().count() + accounted;
         assert_eq!(in_use, self.pages.in_use());
         assert!(in_use <= self.pages.limit());
     }

@@ -4,6 +4,9 @@ use crate::tcp::memory_pressure::MemoryPressure;
 
 /// Octets of a page. One octet can pin a page, so limits count pages.
 pub(super) const PAGE: usize = 2048;
+/// Free pages that keep their memory, so that those who come and go need no allocator. What a burst took
+/// beyond them goes back to it: one bad minute must not be paid for as long as the process lives.
+const SPARE: usize = 512;
 /// No page's number.
 pub(super) const NO_PAGE: u32 = u32::MAX;
 
@@ -22,7 +25,10 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Pages {
     pages: Vec<Option<Page>>,
+    /// Free ones that keep their memory.
     free: Vec<u32>,
+    /// Free ones without memory.
+    empty: Vec<u32>,
     /// Taken, those that numbers of pages are accounted for as included.
     in_use: usize,
     limit: usize,
@@ -33,6 +39,7 @@ impl Pages {
         Self {
             pages: Vec::new(),
             free: Vec::new(),
+            empty: Vec::new(),
             in_use: 0,
             limit,
         }
@@ -75,17 +82,27 @@ impl Pages {
     }
 
     fn take_free(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.pages.push(Some(Box::new([0; PAGE])));
-            // The limit in octets is a usize over 2048; 2^32 pages are 8 TiB.
-            (self.pages.len() - 1) as u32
-        })
+        // `bytes_mut` gives memory to those that have none.
+        self.free
+            .pop()
+            .or_else(|| self.empty.pop())
+            .unwrap_or_else(|| {
+                self.pages.push(None);
+                // The limit in octets is a usize over 2048; 2^32 pages are 8 TiB.
+                (self.pages.len() - 1) as u32
+            })
     }
 
     pub(super) fn free(&mut self, page: u32) {
-        if page != NO_PAGE {
-            self.in_use -= 1;
+        if page == NO_PAGE {
+            return;
+        }
+        self.in_use -= 1;
+        if self.free.len() < SPARE {
             self.free.push(page);
+        } else {
+            self.pages[page as usize] = None;
+            self.empty.push(page);
         }
     }
 
@@ -110,7 +127,39 @@ impl Pages {
     }
 
     /// Those that are free.
-    pub(super) fn free_list(&self) -> &[u32] {
-        &self.free
+    pub(super) fn free_list(&self) -> impl Iterator<Item = u32> {
+        self.free.iter().chain(&self.empty).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_memory(pages: &Pages) -> usize {
+        pages.pages.iter().flatten().count()
+    }
+
+    #[test]
+    fn what_a_burst_took_goes_back_to_the_allocator() {
+        let mut pages = Pages::new(20_000);
+        for _ in 0..3 {
+            let burst: Vec<u32> = (0..10_000)
+                .map(|_| pages.allocate(Place::InOrder).expect("room"))
+                .collect();
+            for &page in &burst {
+                pages.bytes_mut(page)[0] = 1;
+            }
+            assert_eq!(with_memory(&pages), burst.len());
+            burst.into_iter().for_each(|page| pages.free(page));
+            assert_eq!((pages.in_use(), with_memory(&pages)), (0, SPARE));
+            // Numbers are used again all the same.
+            assert_eq!((pages.len(), pages.free_list().count()), (10_000, 10_000));
+        }
+        // Who comes and goes after that has a page that kept its memory.
+        let page = pages.allocate(Place::InOrder).expect("room");
+        assert_eq!(pages.bytes_mut(page)[0], 1);
+        pages.free(page);
+        assert_eq!(with_memory(&pages), SPARE);
     }
 }

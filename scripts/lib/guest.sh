@@ -320,10 +320,23 @@ starts_with_no_more_than_it_needs() {
     [ "$(grep -Ec 'Cap(Inh|Prm|Eff|Bnd|Amb):\s+000000c000007400' "$work/journal")" -eq 5 ]
 }
 
+# Linux 6.1 refuses the program without it (the verifier lets nothing smaller than eight octets overwrite
+# a number on the stack), which must be said; 6.12 takes it.
 without_perfmon() {
-    with_lines "AmbientCapabilities=" \
-        "AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_NET_BIND_SERVICE"
-    sends_many_octets
+    local lines=("AmbientCapabilities="
+        "AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_NET_BIND_SERVICE")
+    case $(uname -r) in
+    6.1.*)
+        never with_lines "${lines[@]}"
+        journalctl --sync
+        journalctl -u corelane -n 20 --no-pager -o cat | tee "$work/journal"
+        grep "without CAP_PERFMON" "$work/journal"
+        ;;
+    *)
+        with_lines "${lines[@]}"
+        sends_many_octets
+        ;;
+    esac
     systemctl stop corelane
 }
 
@@ -358,7 +371,7 @@ by_systemd() {
     check "it comes back with its interface" waits_for_its_interface
     check "systemctl stop; no XDP program is left, and the ports are closed" stops
     check "it is started as its user with six capabilities, in no set more" starts_with_no_more_than_it_needs
-    check "without CAP_PERFMON" without_perfmon
+    check "without CAP_PERFMON it serves, or on 6.1 says why not" without_perfmon
     check "in generic mode receive offload comes back" in_generic_mode
     [ "$failed" -eq 0 ] || journalctl -u corelane -n 60 --no-pager -o short-monotonic | sed 's/^/        | /'
 }

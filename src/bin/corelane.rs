@@ -16,7 +16,7 @@ use corelane::load::{self, CliError};
 use corelane::observe::control::{self, AskError, DIRECTORY, Target};
 use corelane::observe::protocol::{Change, Reply, Request, Show};
 use corelane::observe::{Detail, connections_table, denied_table, stats_table, syn_limit_line};
-use corelane::server::{Ending, ServeError, Server, Signals, keep_gro_off};
+use corelane::server::{Ending, ServeError, Server, Signals, Supervisor, keep_gro_off};
 use corelane::tcp::congestion::Algorithm;
 use corelane::time::{Clock, Duration};
 use corelane::worker::Idle;
@@ -136,8 +136,9 @@ impl SetSynLimit {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Traffic to the ports served goes past the kernel; all other traffic of the interface stays with it.
-Prints a line for each queue that says what was got, then `ready`. The first SIGINT or SIGTERM
-refuses new connections and waits for the others to end, the second ends at once.
+Prints a line for each queue that says what was got, then `ready`, and says that to systemd too
+(Type=notify). The first SIGINT or SIGTERM refuses new connections and waits for the others to end,
+the second ends at once.
 
 Exit status: 0, it was asked to end; 1, it does not start, or something in the way is named; 2, the
 command line is wrong; 3, the interface has gone or changed, so start again; 4, a mistake of ours.
@@ -346,6 +347,7 @@ fn serve(arguments: Serve) -> Result<(), Error> {
     let config = config(settings(arguments).or(file))?;
     say_few_panics();
     let mut signals = Signals::install()?;
+    let supervisor = Supervisor::from_env();
     let mut running = Server::new(config).start()?;
     running.on_notice(|notice| say(&notice));
     for notice in running.notices() {
@@ -359,6 +361,11 @@ fn serve(arguments: Serve) -> Result<(), Error> {
         }
         let _ = writeln!(out, "ready");
         let _ = out.flush();
+    }
+    if let Err(error) = supervisor.and_then(|supervisor| supervisor.ready()) {
+        say(&format_args!(
+            "cannot tell the service manager that it is ready: {error}"
+        ));
     }
     match running.serve(&mut signals)? {
         Ending::Drained => {}

@@ -30,6 +30,13 @@ pub enum XdpError {
          a user namespace or kernel lockdown forbids it"
     )]
     Refused,
+    /// The verifier of this kernel wants CAP_PERFMON for the program.
+    #[error(
+        "Linux {0} does not take the XDP program without CAP_PERFMON, which kernels from 6.12 on do: \
+         give that capability too (`setcap cap_perfmon,{NEEDED_CAPABILITIES}=ep BINARY`, or \
+         AmbientCapabilities= of the systemd unit)"
+    )]
+    WantsPerfmon(String),
     /// No AF_XDP socket for another reason.
     #[error("cannot open an AF_XDP socket: {0}")]
     Socket(#[source] io::Error),
@@ -206,24 +213,32 @@ pub(super) fn permission() -> XdpError {
 }
 
 pub(super) fn load_error(error: libbpf_rs::Error) -> XdpError {
-    if error.kind() == libbpf_rs::ErrorKind::PermissionDenied {
-        return permission();
-    }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim().to_owned();
-    match is_too_old(&release) {
+    if error.kind() == libbpf_rs::ErrorKind::PermissionDenied {
+        let error = permission();
+        let is_refused = matches!(error, XdpError::Refused);
+        return match is_refused && !has_perfmon() && is_before(&release, (6, 12)) {
+            true => XdpError::WantsPerfmon(release),
+            false => error,
+        };
+    }
+    match is_before(&release, FLOOR) {
         true => XdpError::KernelTooOld(release),
         false => XdpError::Load(error),
     }
 }
 
 /// Linux 6.1 is the floor that the program is written for.
-fn is_too_old(release: &str) -> bool {
+const FLOOR: (u32, u32) = (6, 1);
+
+/// What says nothing is not before anything.
+fn is_before(release: &str, version: (u32, u32)) -> bool {
     let mut numbers = release
         .split(['.', '-'])
         .map_while(|part| part.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) => (major, minor) < (6, 1),
+        (Some(major), Some(minor)) => (major, minor) < version,
         _ => false,
     }
 }
@@ -243,10 +258,12 @@ mod tests {
 
     #[test]
     fn kernels_before_6_1_are_too_old() {
-        assert!(is_too_old("5.15.0-91-generic"));
-        assert!(is_too_old("6.0"));
-        assert!(!is_too_old("6.1.0-18-amd64"));
-        assert!(!is_too_old("6.18.44"));
-        assert!(!is_too_old("odd"));
+        assert!(is_before("5.15.0-91-generic", FLOOR));
+        assert!(is_before("6.0", FLOOR));
+        assert!(!is_before("6.1.0-18-amd64", FLOOR));
+        assert!(!is_before("6.18.44", FLOOR));
+        assert!(!is_before("odd", FLOOR));
+        assert!(is_before("6.1.0-56-cloud-amd64", (6, 12)));
+        assert!(!is_before("6.12.117+deb13-cloud-amd64", (6, 12)));
     }
 }

@@ -1,6 +1,8 @@
 //! Start, stop, drain, sudden death.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -41,6 +43,39 @@ fn death_leaves_closed_ports_and_the_next_start_works() {
 
     let server = Server::start(&lab.server, &["http:80"]);
     assert_eq!(hello(&lab), "hello, world\n");
+    server.stop();
+    lab.assert_clean();
+}
+
+/// As systemd's `Type=notify` wants it, although the main thread has given up making sockets and users
+/// by then.
+#[test]
+fn the_service_manager_is_told_when_it_is_ready() {
+    require_root!();
+    let lab = Lab::new(Link::default());
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(lab.server.name());
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let limit = Duration::from_secs(5);
+    manager.set_read_timeout(Some(limit)).expect("a time limit");
+    let variable = format!("NOTIFY_SOCKET={}", path.display());
+    let server = Server::start_behind(&lab.server, &["env", &variable], &["http:80"]);
+    let mut said = [0; 64];
+    let count = manager.recv(&mut said).expect("it says so");
+    assert_eq!(&said[..count], b"READY=1");
+    assert_eq!(hello(&lab), "hello, world\n");
+    server.stop();
+
+    // A manager that has gone is no reason not to serve.
+    drop(manager);
+    std::fs::remove_file(&path).expect("it is ours");
+    let mut server = Server::start_behind(&lab.server, &["env", &variable], &["http:80"]);
+    assert_eq!(hello(&lab), "hello, world\n");
+    let told = |server: &mut Server| server.output().contains("service manager");
+    assert!(
+        wait_until(limit, || told(&mut server)),
+        "{}",
+        server.output()
+    );
     server.stop();
     lab.assert_clean();
 }

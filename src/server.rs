@@ -270,7 +270,7 @@ impl Running {
     pub fn serve(mut self, signals: &mut Signals) -> Result<Ending, ServeError> {
         while !self.wait(signals, self.patience()) {
             self.tell_floods();
-            self.answer_floods().map_err(ServeError::Xdp)?;
+            self.answer_floods();
             self.check_workers()?;
             self.look_around()?;
         }

@@ -231,7 +231,8 @@ static __noinline __u32 load_header(struct xdp_md *ctx, struct syn *syn)
 	if (rest < TCP_LEAST || rest > syn->length)
 		return 0;
 	rest -= TCP_LEAST;
-	if (!rest)
+	/* It comes in fours; the verifier of 6.1 does not see that what is not 0 is more. */
+	if (rest < 4)
 		return TCP_LEAST;
 	if (rest > MOST_OPTIONS ||
 	    bpf_xdp_load_bytes(ctx, syn->tcp + TCP_LEAST, syn->header + TCP_LEAST, rest))
@@ -319,6 +320,19 @@ static __always_inline void judge_ecn(struct syn *syn)
 {
 	if ((syn->header[TCP_FLAGS] & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR))
 		syn->offers |= CORELANE_OFFERS_ECN;
+}
+
+/* Whether somebody may be there (RFC 1122 sections 3.2.1.3 and 4.2.3.10): user space counts the others
+ * by what they are. */
+static __always_inline bool has_peer(const struct syn *syn)
+{
+	const __be32 *words = syn->source.words;
+	__u8 first = words[0] & 0xff; /* in memory */
+
+	if (syn->ipv6)
+		return first != 0xff && (words[0] || words[1] || words[2] || words[3] & bpf_htonl(~1U));
+	first = words[3] & 0xff;
+	return first != 0 && first != 127 && first < 224;
 }
 
 /* The largest of the sizes that does not exceed the peer's. */
@@ -488,7 +502,11 @@ static __noinline bool store_answer(struct xdp_md *ctx, const struct syn *syn,
 	bool stored = syn->ipv6 ? store_ipv6(ctx, syn, cookie, length) :
 				  store_ipv4(ctx, syn, cookie, length);
 
-	if (!stored || length < TCP_LEAST + 4 || length > ANSWER_MOST)
+	if (!stored || length < TCP_LEAST)
+		return false;
+	/* Or clang makes one comparison of two, of which the verifier learns nothing. */
+	asm volatile("" : "+r"(length));
+	if (length > ANSWER_MOST)
 		return false;
 	return !bpf_xdp_store_bytes(ctx, syn->tcp, (void *)syn->header, length) && swap_macs(ctx);
 }
@@ -515,7 +533,7 @@ static __noinline int answer(struct xdp_md *ctx, struct syn *syn,
 
 	secret = bpf_map_lookup_elem(&secrets, &zero);
 	header = load_header(ctx, syn);
-	if (!secret || !header ||
+	if (!secret || !header || !has_peer(syn) ||
 	    (syn->header[TCP_FLAGS] & (TCP_SYN | TCP_RST | TCP_ACK | TCP_FIN)) != TCP_SYN ||
 	    !is_intact(syn, cookie, header))
 		return XDP_PASS;

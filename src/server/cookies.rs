@@ -89,16 +89,31 @@ impl Cookies {
 }
 
 impl Running {
-    /// Sees to it that the program answers the SYNs of floods, and no others.
-    pub(super) fn answer_floods(&mut self) -> Result<(), XdpError> {
+    /// Sees to it that the program answers the SYNs of floods, and no others. Where it cannot, the
+    /// workers do.
+    pub(super) fn answer_floods(&mut self) {
         let mut wanted = self.floods.under_way();
         if wanted.is_empty() && self.cookies.services.is_empty() {
-            return Ok(());
+            return;
         }
         if !wanted.is_empty() && !self.program.can_answer() {
             wanted.clear();
-            self.tell_that_workers_answer();
+            let name = self.device.name();
+            self.tell_that_workers_answer(format!(
+                "the other end of {name} takes no frames from XDP programs. Where it is, `ethtool -K PEER \
+                 gro on` changes that"
+            ));
         }
+        if let Err(error) = self.change_answers(wanted) {
+            self.answer_no_more();
+            self.tell_that_workers_answer(error.to_string());
+        }
+    }
+
+    fn change_answers(
+        &mut self,
+        wanted: BTreeMap<(Address, u16), CookieTerms>,
+    ) -> Result<(), XdpError> {
         for (address, port) in self.no_more(&wanted) {
             self.program.stop_cookies(address, port)?;
             self.cookies.services.remove(&(address, port));
@@ -164,15 +179,11 @@ impl Running {
             .collect()
     }
 
-    fn tell_that_workers_answer(&mut self) {
-        if std::mem::replace(&mut self.cookies.told, true) {
-            return;
+    fn tell_that_workers_answer(&mut self, reason: String) {
+        if !std::mem::replace(&mut self.cookies.told, true) {
+            self.tell(Some(format!(
+                "the workers send SYN cookies themselves, which takes most of their time in a flood: {reason}"
+            )));
         }
-        let name = self.device.name();
-        self.tell(Some(format!(
-            "the workers send SYN cookies themselves, which takes most of their time in a flood: the \
-             other end of {name} takes no frames from XDP programs. Where it is, `ethtool -K PEER gro \
-             on` changes that"
-        )));
     }
 }

@@ -407,6 +407,21 @@ fn what_it_does_not_answer_goes_to_the_stack() {
             None,
             "a header beyond the segment"
         );
+        // Nobody is there.
+        for source in [[0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
+            let mut nobody = route(false, 4_000);
+            nobody.key.local = Address::from_ipv4(source);
+            let syn = frame(&nobody, &syn(Options::default()), &[]);
+            assert_eq!(both.program_answers(&syn), None, "{source:?}");
+        }
+        for (first, last) in [(0, 0), (0, 1), (0xff, 2)] {
+            let mut source = [0; 16];
+            (source[0], source[15]) = (first, last);
+            let mut nobody = route(true, 4_000);
+            nobody.key.local = Address::from_ipv6(source);
+            let syn = frame(&nobody, &syn(Options::default()), &[]);
+            assert_eq!(both.program_answers(&syn), None, "{source:?}");
+        }
         let options = Ipv4 {
             options: &[1, 1, 1, 0],
             ..Default::default()

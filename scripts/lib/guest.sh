@@ -327,7 +327,8 @@ without_perfmon() {
         "AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_NET_BIND_SERVICE")
     case $(uname -r) in
     6.1.*)
-        never with_lines "${lines[@]}"
+        with_lines "${lines[@]}" || true
+        never systemctl --quiet is-active corelane
         journalctl --sync
         journalctl -u corelane -n 20 --no-pager -o cat | tee "$work/journal"
         grep "without CAP_PERFMON" "$work/journal"

@@ -133,9 +133,11 @@ fn the_program_answers_a_flood_by_itself() {
         let mut server = serve(&lab, &["--mode", mode, "http:80"]);
         let mut flood = Flood::new(&lab);
         flood.send(200);
+        // Both families, of which each has a listener.
         let answers = || {
+            let before = server.count("answered_syn");
             flood.send(2);
-            server.count("answered_syn") > 0
+            server.count("answered_syn") >= before + 2
         };
         assert!(wait_until(Duration::from_secs(20), answers), "{mode}");
         let sent_by_workers = server.count("syn_cookies_sent");
@@ -153,7 +155,8 @@ fn the_program_answers_a_flood_by_itself() {
             assert_eq!(lab.client.shell(10, &script), "1000000\n", "{mode} {host}");
         }
         assert_eq!(server.count("syn_cookies_recv"), 22);
-        assert_eq!(server.count("syn_cookies_sent"), sent_by_workers);
+        // Some may have been on their way.
+        assert!(server.count("syn_cookies_sent") < sent_by_workers + 100);
         assert!(server.count("answered_syn") >= 500 + 22);
         assert!(
             !server.output().contains("workers send"),

@@ -66,7 +66,9 @@ impl Both {
         };
         let judge = Judge::with(LoadOptions::default());
         let clock = Clock::start();
-        let secrets = CookieSecrets::new(&IsnGenerator::new(SECRET), clock.now());
+        // As the server does it: the program's clock is behind.
+        let then = clock.now().as_nanos() - Duration::from_secs(2).as_nanos();
+        let secrets = CookieSecrets::new(&IsnGenerator::new(SECRET), Instant::from_nanos(then));
         let set = judge.program.set_cookie_secrets(&xdp::CookieSecrets {
             keys: secrets.keys,
             timestamp_key: secrets.timestamp_key,
@@ -117,8 +119,9 @@ impl Both {
     /// Both answer alike, and the stack takes the acknowledgment of what the program has sent.
     #[track_caller]
     fn assert_alike(&mut self, syn: &[u8]) -> Header {
-        let expected = self.stack_answers(syn).expect("the stack answers");
+        // In this order, however long the test is kept from the CPU between.
         let answer = self.program_answers(syn).expect("the program answers");
+        let expected = self.stack_answers(syn).expect("the stack answers");
         let (expected_link, key, expected) = read(&expected);
         let (link, answered_key, mut answer) = read(&answer);
         assert_eq!((link, answered_key), (expected_link, key));
@@ -126,7 +129,7 @@ impl Both {
         // The program's clock is a second behind, so that the stack's is never behind it.
         if let (Some(a), Some(b)) = (&mut answer.options.timestamps, expected.options.timestamps) {
             let behind = b.tsval.wrapping_sub(a.tsval);
-            assert!((900..5_000).contains(&behind), "{behind}");
+            assert!((900..60_000).contains(&behind), "{behind}");
             a.tsval = b.tsval;
         }
         // A step of 64 s may have ended in that second.
@@ -479,7 +482,6 @@ fn without_the_key_of_the_time_it_answers_nothing() {
         });
         set.unwrap();
         assert_eq!(both.program_answers(&good), None);
-        assert!(later > Instant::ZERO);
         both.judge.expect("redirected_tcp", "no key", &good);
     });
 }

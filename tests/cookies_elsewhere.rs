@@ -55,8 +55,7 @@ impl World {
         }
     }
 
-    fn segment(&self, port: u16, flags: Flags, numbers: (u32, u32), tsecr: u32) -> Header {
-        assert!(port > 0);
+    fn segment(&self, flags: Flags, numbers: (u32, u32), tsecr: u32) -> Header {
         Header {
             seq: numbers.0,
             ack: numbers.1,
@@ -73,16 +72,16 @@ impl World {
         }
     }
 
-    fn syn(&self, port: u16, seq: u32) -> Header {
-        self.segment(port, Flags::SYN, (seq, 0), 0)
+    fn syn(&self, seq: u32) -> Header {
+        self.segment(Flags::SYN, (seq, 0), 0)
     }
 
     /// The acknowledgment of a SYN-ACK.
-    fn ack(&self, port: u16, syn_ack: &Header) -> Header {
+    fn ack(&self, syn_ack: &Header) -> Header {
         assert_eq!(syn_ack.flags, SYN_ACK);
         let numbers = (syn_ack.ack, syn_ack.seq.wrapping_add(1));
         let timestamps = syn_ack.options.timestamps.expect("they were offered");
-        self.segment(port, Flags::ACK, numbers, timestamps.tsval)
+        self.segment(Flags::ACK, numbers, timestamps.tsval)
     }
 
     fn ask_server(&mut self, port: u16, header: &Header, text: &[u8]) -> Vec<Header> {
@@ -134,9 +133,9 @@ fn ask(
 #[test]
 fn an_acknowledgment_is_taken_where_cookies_are_expected() {
     let mut world = World::new(100);
-    let syn = world.syn(1_000, 5_000);
+    let syn = world.syn(5_000);
     let cookie = world.ask_program(1_000, &syn);
-    let ack = world.ack(1_000, &cookie);
+    let ack = world.ack(&cookie);
     let answers = world.ask_server(1_000, &ack, &[]);
     assert!(answers[0].flags.contains(Flags::RST), "nobody has told it");
     world.expect_cookies(0);
@@ -145,9 +144,9 @@ fn an_acknowledgment_is_taken_where_cookies_are_expected() {
     assert_eq!(count(&world.server, "syn_cookies_recv"), 1);
     // Not for ever.
     world.wait(130);
-    let syn = world.syn(1_001, 5_000);
+    let syn = world.syn(5_000);
     let cookie = world.ask_program(1_001, &syn);
-    let ack = world.ack(1_001, &cookie);
+    let ack = world.ack(&cookie);
     assert!(
         world.ask_server(1_001, &ack, &[])[0]
             .flags
@@ -159,11 +158,11 @@ fn an_acknowledgment_is_taken_where_cookies_are_expected() {
 #[test]
 fn a_half_open_connection_gives_way() {
     let mut world = World::new(100);
-    let syn = world.syn(1_000, 5_000);
+    let syn = world.syn(5_000);
     let own = world.ask_server(1_000, &syn, &[]).pop().unwrap();
     let cookie = world.ask_program(1_000, &syn);
     assert_ne!(cookie.seq, own.seq);
-    let ack = world.ack(1_000, &cookie);
+    let ack = world.ack(&cookie);
     // A wrong one is what it always was.
     world.expect_cookies(1);
     let wrong = Header {
@@ -182,7 +181,7 @@ fn a_half_open_connection_gives_way() {
     let mut world = World::new(100);
     let own = world.ask_server(1_000, &syn, &[]).pop().unwrap();
     world.expect_cookies(1);
-    let ack = world.ack(1_000, &own);
+    let ack = world.ack(&own);
     assert_eq!(world.ask_server(1_000, &ack, &[]), []);
     assert_eq!(count(&world.server, "syn_cookies_recv"), 0);
     assert_eq!(count(&world.server, "established"), 1);
@@ -192,37 +191,30 @@ fn a_half_open_connection_gives_way() {
 #[test]
 fn a_time_wait_gives_way_to_what_is_newer() {
     let mut world = World::new(100);
-    let syn = world.syn(1_000, 5_000);
+    let syn = world.syn(5_000);
     let syn_ack = world.ask_server(1_000, &syn, &[]).pop().unwrap();
-    let ack = world.ack(1_000, &syn_ack);
+    let ack = world.ack(&syn_ack);
     let fin = world.ask_server(1_000, &ack, b"x").pop().unwrap();
     assert!(fin.flags.contains(Flags::FIN), "it closes first");
     let last = (fin.ack, fin.seq.wrapping_add(1));
-    let last = world.segment(1_000, Flags::FIN | Flags::ACK, last, 0);
+    let last = world.segment(Flags::FIN | Flags::ACK, last, 0);
     world.ask_server(1_000, &last, &[]);
     assert_eq!(count(&world.server, "time_wait"), 1);
     // The same port again, a moment later; of an older SYN the timestamp says so.
-    let old = world.syn(1_000, 1_000);
+    let old = world.syn(1_000);
     let old_cookie = world.ask_program(1_000, &old);
-    let old_ack = world.ack(1_000, &old_cookie);
+    let old_ack = world.ack(&old_cookie);
     world.expect_cookies(2);
     world.ask_server(1_000, &old_ack, &[]);
     assert_eq!(count(&world.server, "time_wait_recycled"), 0);
     world.now += Duration::from_millis(100);
-    let new = world.syn(1_000, 1_000);
+    let new = world.syn(1_000);
     let cookie = world.ask_program(1_000, &new);
-    let ack = world.ack(1_000, &cookie);
+    let ack = world.ack(&cookie);
     assert_eq!(world.ask_server(1_000, &ack, &[]), []);
     assert_eq!(count(&world.server, "time_wait_recycled"), 1);
     assert_eq!(world.server.live_connections(), 1);
-    let answer = world.ask_server(
-        1_000,
-        &Header {
-            seq: ack.seq,
-            ..ack
-        },
-        b"x",
-    );
+    let answer = world.ask_server(1_000, &ack, b"x");
     assert!(answer[0].flags.contains(Flags::FIN), "it serves");
 }
 
@@ -230,7 +222,7 @@ fn a_time_wait_gives_way_to_what_is_newer() {
 fn a_flood_ends_when_nothing_of_it_is_heard_any_more() {
     let mut world = World::new(10);
     for port in 1_000..1_020 {
-        let syn = world.syn(port, 1);
+        let syn = world.syn(1);
         world.ask_server(port, &syn, &[]);
     }
     let floods = world.server.take_floods(world.now);
@@ -255,4 +247,20 @@ fn a_flood_ends_when_nothing_of_it_is_heard_any_more() {
     world.wait(66);
     let floods = world.server.take_floods(world.now);
     assert_eq!(floods[0].terms, None, "it has ended");
+}
+
+/// What is told again goes on: an end is told once, whatever else changes at the same time.
+#[test]
+fn a_flood_that_ends_as_the_mtu_changes_is_told_to_have_ended() {
+    let mut world = World::new(10);
+    for port in 1_000..1_020 {
+        let syn = world.syn(1);
+        world.ask_server(port, &syn, &[]);
+    }
+    assert!(world.server.take_floods(world.now)[0].terms.is_some());
+    world.wait(300);
+    world.server.set_mtu(world.now, 1_400);
+    let floods = world.server.take_floods(world.now);
+    assert_eq!(floods.iter().map(|it| it.terms).collect::<Vec<_>>(), [None]);
+    assert_eq!(world.server.take_floods(world.now), []);
 }

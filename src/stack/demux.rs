@@ -168,10 +168,11 @@ impl<P: PacketIo> Stack<P> {
 
     fn handle_inbound(&mut self, now: Instant, inbound: &Inbound<'_>, id: Option<FlowId>) {
         let handle = id.and_then(|id| Some((id, *self.table.get(id)?)));
-        let handle =
-            handle.filter(|&(id, handle)| !self.gives_way_to_cookie(now, inbound, id, handle));
         match handle {
             Some((id, Handle::Flow(index))) => self.handle_for_flow(now, inbound, id, index),
+            Some((id, handle)) if self.gives_way_to_cookie(now, inbound, id, handle) => {
+                self.handle_cookie(now, inbound);
+            }
             Some((id, Handle::HalfOpen(index))) => {
                 self.handle_for_half_open(now, inbound, id, index);
             }

@@ -248,7 +248,7 @@ impl<P: PacketIo> Stack<P> {
                 waiting.is_some_and(|it| it.time_wait.gives_way_to_cookie(header))
             }
         };
-        if !gives_way || self.draining {
+        if !gives_way || self.draining || inbound.hops > 0 {
             return false;
         }
         let Some((_, listener)) = self.listeners.get(&(key.local, key.local_port)) else {

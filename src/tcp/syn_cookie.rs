@@ -330,9 +330,9 @@ impl Listener {
         self.pressure.is_on()
     }
 
-    /// Has the next [`take_flood`](Self::take_flood) tell of a flood that it has told of.
+    /// Has the next [`take_flood`](Self::take_flood) tell of a flood although it has told of it.
     pub fn tell_flood_again(&mut self) {
-        self.pressure.told = false;
+        self.pressure.tells_again = true;
     }
 
     /// Whether it has become [flooded](Self::is_flooded) (true) or is no more (false) since the last
@@ -376,6 +376,8 @@ pub(super) struct Pressure {
     is_on: bool,
     /// What the last call of [`take_change`](Self::take_change) has told.
     told: bool,
+    /// Whether it is to tell of what goes on, too.
+    tells_again: bool,
     sent_at: Option<Instant>,
     /// Cookies that nobody has answered: of this step, and of the one before.
     unanswered: [usize; 2],
@@ -436,7 +438,9 @@ impl Pressure {
         limit: usize,
     ) -> Option<bool> {
         self.relax(now, half_open, limit);
-        (std::mem::replace(&mut self.told, self.is_on) != self.is_on).then_some(self.is_on)
+        let is_news = std::mem::replace(&mut self.told, self.is_on) != self.is_on;
+        let again = std::mem::take(&mut self.tells_again) && self.is_on;
+        (is_news || again).then_some(self.is_on)
     }
 
     pub(super) fn is_on(&self) -> bool {

@@ -203,7 +203,7 @@ static __always_inline __u64 sum_pseudo_header(const struct syn *syn, __u32 leng
 /* Whether the checksum is right, or is what a kernel leaves that has put it off. Of a SYN with text,
  * which hardly anyone sends, it is not looked at: nothing is kept of what that says. */
 static __noinline bool is_intact(const struct syn *syn, const struct corelane_cookie *cookie,
-				      __u32 header)
+				 __u32 header)
 {
 	__u64 pseudo = sum_pseudo_header(syn, syn->length);
 	__u64 sum = pseudo;
@@ -387,7 +387,7 @@ static __always_inline void choose_clock_bits(struct syn *syn)
 
 /* The TSval: what the clock has read at most 63 ms ago, and what is offered. */
 static __noinline void make_tsval(struct syn *syn, const struct corelane_secrets *secret,
-					__u64 now)
+				  __u64 now)
 {
 	__u32 clock = now / NS_PER_MS;
 	struct siphash state;
@@ -447,7 +447,7 @@ static __noinline void checksum_tcp(struct syn *syn, __u32 length)
 }
 
 static __noinline bool store_ipv4(struct xdp_md *ctx, const struct syn *syn,
-				       const struct corelane_cookie *cookie, __u32 length)
+				  const struct corelane_cookie *cookie, __u32 length)
 {
 	struct iphdr ip = {
 		.version = 4,
@@ -467,7 +467,7 @@ static __noinline bool store_ipv4(struct xdp_md *ctx, const struct syn *syn,
 }
 
 static __noinline bool store_ipv6(struct xdp_md *ctx, const struct syn *syn,
-				       const struct corelane_cookie *cookie, __u32 length)
+				  const struct corelane_cookie *cookie, __u32 length)
 {
 	struct ipv6hdr ip = {
 		.payload_len = bpf_htons(length),
@@ -497,7 +497,7 @@ static __noinline bool swap_macs(struct xdp_md *ctx)
 
 /* The frame becomes its answer. Where this fails at its end, what is left of the SYN is dropped. */
 static __noinline bool store_answer(struct xdp_md *ctx, const struct syn *syn,
-					 const struct corelane_cookie *cookie, __u32 length)
+				    const struct corelane_cookie *cookie, __u32 length)
 {
 	bool stored = syn->ipv6 ? store_ipv6(ctx, syn, cookie, length) :
 				  store_ipv4(ctx, syn, cookie, length);
@@ -524,7 +524,7 @@ static __always_inline bool resize(struct xdp_md *ctx, const struct syn *syn, __
 
 /* XDP_TX, XDP_DROP, or XDP_PASS if it is user space's. */
 static __noinline int answer(struct xdp_md *ctx, struct syn *syn,
-				  struct corelane_cookie *cookie)
+			     struct corelane_cookie *cookie)
 {
 	__u64 now = bpf_ktime_get_ns() - CLOCK_LAG_NS;
 	struct corelane_secrets *secret;

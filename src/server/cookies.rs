@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use super::Running;
-use crate::tcp::{CookieSecrets, CookieTerms, IsnGenerator};
+use crate::tcp::IsnGenerator;
 use crate::time::{Duration, Instant};
-use crate::wire::Address;
+use crate::wire::{Address, CookieSecrets, CookieTerms};
 use crate::worker::Order;
-use crate::xdp::{self, SynAckTerms, XdpError};
+use crate::xdp::XdpError;
 
 /// How long workers have to hear of it before the program begins; they look every few milliseconds.
 pub(super) const NOTICE: Duration = Duration::from_millis(20);
@@ -23,8 +23,6 @@ const KEYS_LAG: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Cookies {
     isn: IsnGenerator,
-    /// Whether a SYN's checksum may be one that a kernel has put off.
-    partial_checksums: bool,
     services: BTreeMap<(Address, u16), Service>,
     /// The first epoch of the keys that it has.
     epoch: Option<u64>,
@@ -40,10 +38,9 @@ struct Service {
 }
 
 impl Cookies {
-    pub(super) fn new(secret: [u8; 32], partial_checksums: bool) -> Self {
+    pub(super) fn new(secret: [u8; 32]) -> Self {
         Self {
             isn: IsnGenerator::new(secret),
-            partial_checksums,
             services: BTreeMap::new(),
             epoch: None,
             told: false,
@@ -55,36 +52,12 @@ impl Cookies {
         self.services.values().any(|service| service.sent.is_none())
     }
 
-    fn syn_ack(&self, terms: &CookieTerms) -> SynAckTerms {
-        SynAckTerms {
-            mss: terms.mss,
-            window: terms.window,
-            window_scale: terms.window_scale,
-            sack: terms.sack,
-            timestamps: terms.timestamps,
-            ecn: terms.ecn,
-            traffic_class: terms.marking.traffic_class,
-            hop_limit: terms.marking.hop_limit,
-            partial_checksums: self.partial_checksums,
-        }
-    }
-
     /// The keys, if they are to be changed.
-    fn new_secrets(&mut self, now: Instant) -> Option<xdp::CookieSecrets> {
+    fn new_secrets(&mut self, now: Instant) -> Option<CookieSecrets> {
         let then = Instant::from_nanos(now.as_nanos().saturating_sub(KEYS_LAG.as_nanos()));
-        let CookieSecrets {
-            keys,
-            timestamp_key,
-            mss_ipv4,
-            mss_ipv6,
-        } = CookieSecrets::new(&self.isn, then);
-        let [(epoch, _), _] = keys;
-        (self.epoch.replace(epoch) != Some(epoch)).then_some(xdp::CookieSecrets {
-            keys,
-            timestamp_key,
-            mss_ipv4,
-            mss_ipv6,
-        })
+        let secrets = self.isn.cookie_secrets(then);
+        let [(epoch, _), _] = secrets.keys;
+        (self.epoch.replace(epoch) != Some(epoch)).then_some(secrets)
     }
 }
 
@@ -114,10 +87,7 @@ impl Running {
         &mut self,
         wanted: BTreeMap<(Address, u16), CookieTerms>,
     ) -> Result<(), XdpError> {
-        for (address, port) in self.no_more(&wanted) {
-            self.program.stop_cookies(address, port)?;
-            self.cookies.services.remove(&(address, port));
-        }
+        self.answer_no_others(&wanted)?;
         if let Some(secrets) = self.cookies.new_secrets(self.clock.now()) {
             self.program.set_cookie_secrets(&secrets)?;
         }
@@ -134,13 +104,25 @@ impl Running {
         Ok(())
     }
 
-    /// Gives all SYNs to the workers again.
+    /// Gives all SYNs to the workers again. What fails ends with the services.
     pub(super) fn answer_no_more(&mut self) {
-        for (address, port) in self.no_more(&BTreeMap::new()) {
-            // What fails here ends with the services.
-            let _ = self.program.stop_cookies(address, port);
-            self.cookies.services.remove(&(address, port));
-        }
+        let _ = self.answer_no_others(&BTreeMap::new());
+    }
+
+    fn answer_no_others(
+        &mut self,
+        wanted: &BTreeMap<(Address, u16), CookieTerms>,
+    ) -> Result<(), XdpError> {
+        let mut result = Ok(());
+        let program = &self.program;
+        self.cookies.services.retain(|service, _| {
+            let stays = wanted.contains_key(service);
+            if !stays && let Err(error) = program.stop_cookies(service.0, service.1) {
+                result = Err(error);
+            }
+            stays
+        });
+        result
     }
 
     /// The next step of one service. Returns how many cookies the workers have not heard of.
@@ -150,7 +132,6 @@ impl Running {
         port: u16,
         terms: CookieTerms,
     ) -> Result<u64, XdpError> {
-        let answer = self.cookies.syn_ack(&terms);
         let known = self.cookies.services.get_mut(&(address, port));
         let Some(service) = known else {
             let service = Service { terms, sent: None };
@@ -159,24 +140,16 @@ impl Running {
         };
         let Some(before) = service.sent else {
             service.sent = Some(0);
-            self.program.send_cookies(address, port, &answer)?;
+            self.program.send_cookies(address, port, &terms)?;
             return Ok(0);
         };
         let sent = self.program.cookies_sent(address, port)?;
         service.sent = Some(sent);
         if terms != std::mem::replace(&mut service.terms, terms) {
-            self.program.send_cookies(address, port, &answer)?;
+            self.program.send_cookies(address, port, &terms)?;
             service.sent = Some(0);
         }
         Ok(sent.saturating_sub(before))
-    }
-
-    fn no_more(&self, wanted: &BTreeMap<(Address, u16), CookieTerms>) -> Vec<(Address, u16)> {
-        let answered = self.cookies.services.keys();
-        answered
-            .filter(|service| !wanted.contains_key(service))
-            .copied()
-            .collect()
     }
 
     fn tell_that_workers_answer(&mut self, reason: String) {

@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::stack::SynFlood;
-use crate::tcp::CookieTerms;
-use crate::wire::Address;
+use crate::wire::{Address, CookieTerms};
 
 /// Which listeners send SYN cookies: each worker has one per address and port.
 #[derive(Debug, Default)]
@@ -67,7 +66,6 @@ impl Floods {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::Marking;
 
     const TERMS: CookieTerms = CookieTerms {
         mss: 1_460,
@@ -76,10 +74,8 @@ mod tests {
         sack: true,
         timestamps: true,
         ecn: false,
-        marking: Marking {
-            traffic_class: 0,
-            hop_limit: 64,
-        },
+        traffic_class: 0,
+        hop_limit: 64,
     };
 
     #[test]

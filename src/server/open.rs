@@ -89,7 +89,7 @@ pub(super) fn start(
         notices,
         notice_listener: None,
         floods: Floods::default(),
-        cookies: Cookies::new(secret, has_partial_checksums(attached, &device)),
+        cookies: Cookies::new(secret),
         watch: Watch::new(device.mtu()),
         _gro: None,
         _ports: held,
@@ -354,11 +354,6 @@ fn wait_for_carrier(running: &Running) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Whether checksums may come that a kernel has put off.
-fn has_partial_checksums(attached: AttachMode, device: &Device) -> bool {
-    attached == AttachMode::Generic || device.driver() == "veth"
-}
-
 /// Binds every queue's socket, its FILL full, and puts it into the XSKMAP. In the order of
 /// `shares`.
 fn open_queues(
@@ -370,13 +365,12 @@ fn open_queues(
     let device = &running.device;
     let mtu = device.mtu().min(LARGEST_MTU);
     let generic = attached == AttachMode::Generic;
-    let partial_checksums = has_partial_checksums(attached, device);
     let bind = match mode {
         Mode::Auto | Mode::Generic => BindMode::Auto,
         Mode::ZeroCopy => BindMode::ZeroCopy,
         Mode::Copy => BindMode::Copy,
     };
-    let (checksums, accepted) = match partial_checksums {
+    let (checksums, accepted) = match running.program.meets_partial_checksums() {
         true => (
             ChecksumPolicy::FullOrPartial,
             " (and what the peer's kernel put off)",

@@ -7,9 +7,9 @@ use super::demux::{Handle, Inbound};
 use super::{ClientPorts, ServiceId, Stack};
 use crate::flow_table::FlowId;
 use crate::ring::PacketIo;
-use crate::tcp::{Context, CookieTerms, Events, Seq, State, SynEntry, SynVerdict, Tcb};
+use crate::tcp::{Context, Events, Seq, State, SynEntry, SynVerdict, Tcb};
 use crate::time::Instant;
-use crate::wire::{Address, FlowKey, Link};
+use crate::wire::{Address, CookieTerms, FlowKey, Link};
 
 /// A half-open connection and the way back to it. At most 64 bytes.
 #[derive(Debug)]

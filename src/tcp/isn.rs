@@ -61,12 +61,7 @@ impl IsnGenerator {
         SipHasher24::new_with_keys(half(0), half(1))
     }
 
-    /// The keys of SYN cookies and of timestamp offsets, for a program that makes them in our stead.
-    pub(super) fn cookie_keys(&self, epoch: u64) -> [u64; 2] {
-        self.syn_cookie_key(epoch).keys().into()
-    }
-
-    /// See [`cookie_keys`](Self::cookie_keys).
+    /// The key of timestamp offsets.
     pub(super) fn timestamp_key(&self) -> [u64; 2] {
         self.timestamp.keys().into()
     }

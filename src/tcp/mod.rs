@@ -95,6 +95,6 @@ pub use self::receive_queue::Readable;
 pub use self::reply::reset_for;
 pub use self::seq::Seq;
 pub use self::state::State;
-pub use self::syn_cookie::{CookieSecrets, CookieTerms, SynCookies};
+pub use self::syn_cookie::SynCookies;
 pub use self::tcb::{CloseReason, Tcb};
 pub use self::time_wait::{TimeWait, TimeWaitVerdict};

@@ -24,8 +24,8 @@ use super::options::Marking;
 use super::seq::Seq;
 use super::tcb::{DEFAULT_MSS_IPV4, DEFAULT_MSS_IPV6};
 use crate::time::{Duration, Instant};
-use crate::wire::FlowKey;
 use crate::wire::tcp::{Flags, Header, Options};
+use crate::wire::{COOKIE_SIZES, CookieSecrets, CookieTerms, FlowKey};
 
 /// The time in a cookie. One is right in its own step and in the next: for 64 to 128 seconds, which
 /// is about as long as a half-open connection lasts, and what Linux takes.
@@ -35,11 +35,10 @@ const LIFETIME: Duration = Duration::from_secs(128);
 const STEPS_PER_KEY: u64 = 64;
 /// Segment sizes that a cookie can say; the largest that does not exceed the peer's is said. What
 /// is common according to Alcock and Nelson, "An Analysis of TCP Maximum Segment Sizes" (2011), by
-/// way of Linux's comments, jumbo frames, and our own least.
-const MSS_IPV4: [u16; SIZES] = [48, 536, 1_220, 1_300, 1_380, 1_440, 1_460, 8_960];
-const MSS_IPV6: [u16; SIZES] = [48, 536, 1_220, 1_300, 1_380, 1_420, 1_440, 8_940];
-/// With two steps in force, sixteen numbers of 2^32 are right: a blind guess hits once in 2^28.
-const SIZES: usize = 8;
+/// way of Linux's comments, jumbo frames, and our own least. With two steps in force, sixteen numbers of
+/// 2^32 are right: a blind guess hits once in 2^28.
+const MSS_IPV4: [u16; COOKIE_SIZES] = [48, 536, 1_220, 1_300, 1_380, 1_440, 1_460, 8_960];
+const MSS_IPV6: [u16; COOKIE_SIZES] = [48, 536, 1_220, 1_300, 1_380, 1_420, 1_440, 8_940];
 
 /// Low bits of a TSval: the window scale, or [`NO_SCALE`]; SACK; ECN.
 const TIMESTAMP_BITS: u32 = 0x3f;
@@ -62,55 +61,16 @@ pub enum SynCookies {
     Always,
 }
 
-/// What the SYN-ACKs of a listener say while they are cookies, for a program that sends them in its
-/// stead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CookieTerms {
-    /// The MSS option.
-    pub mss: u16,
-    /// The window, which is not scaled.
-    pub window: u16,
-    /// The shift to offer to peers that offer one; none if scaling is off.
-    pub window_scale: Option<u8>,
-    /// Whether SACK is gone along with.
-    pub sack: bool,
-    /// Whether timestamps are.
-    pub timestamps: bool,
-    /// Whether ECN is.
-    pub ecn: bool,
-    /// What the IP header says.
-    pub marking: Marking,
-}
-
-/// What such a program has to know besides.
-#[derive(Clone, Copy)]
-pub struct CookieSecrets {
-    /// The keys of this time and of the next, with the numbers of those times.
-    pub keys: [(u64, [u64; 2]); 2],
-    /// The key of timestamp offsets.
-    pub timestamp_key: [u64; 2],
-    /// The sizes that a cookie can say, ascending.
-    pub mss_ipv4: [u16; SIZES],
-    /// Those over IPv6.
-    pub mss_ipv6: [u16; SIZES],
-}
-
-impl CookieSecrets {
-    /// Those of `now`, right for more than an hour from then on.
-    pub fn new(isn: &IsnGenerator, now: Instant) -> Self {
+impl IsnGenerator {
+    /// What makes cookies from `now` on, for more than an hour.
+    pub fn cookie_secrets(&self, now: Instant) -> CookieSecrets {
         let epoch = step(now) / STEPS_PER_KEY;
-        Self {
-            keys: [epoch, epoch + 1].map(|epoch| (epoch, isn.cookie_keys(epoch))),
-            timestamp_key: isn.timestamp_key(),
+        CookieSecrets {
+            keys: [epoch, epoch + 1].map(|epoch| (epoch, self.syn_cookie_key(epoch).keys().into())),
+            timestamp_key: self.timestamp_key(),
             mss_ipv4: MSS_IPV4,
             mss_ipv6: MSS_IPV6,
         }
-    }
-}
-
-impl std::fmt::Debug for CookieSecrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CookieSecrets")
     }
 }
 
@@ -175,7 +135,7 @@ fn step(now: Instant) -> u64 {
     now.as_nanos() / STEP.as_nanos()
 }
 
-fn sizes(key: &FlowKey) -> &'static [u16; SIZES] {
+fn sizes(key: &FlowKey) -> &'static [u16; COOKIE_SIZES] {
     if key.local.is_ipv4() {
         &MSS_IPV4
     } else {
@@ -296,6 +256,10 @@ impl Listener {
     /// What its cookies say, where the path takes `path_mss`.
     pub fn cookie_terms(&self, core: &Core, path_mss: u16) -> CookieTerms {
         let (config, options) = (&core.config, &core.options[self.options]);
+        let Marking {
+            traffic_class,
+            hop_limit,
+        } = options.marking();
         CookieTerms {
             mss: options.clamp_mss(path_mss),
             window: options.syn_window(),
@@ -303,7 +267,8 @@ impl Listener {
             sack: config.sack,
             timestamps: config.timestamps,
             ecn: config.ecn != EcnMode::Off,
-            marking: options.marking(),
+            traffic_class,
+            hop_limit,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod parse;
+mod syn_cookie;
 pub mod tcp;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub use ethernet::{Link, MacAddr};
 pub use fragment::{DatagramKey, Fragment};
 pub use parse::{ChecksumPolicy, Malformed, Packet, parse};
+pub use syn_cookie::{CookieSecrets, CookieTerms, SIZES as COOKIE_SIZES};
 
 /// The protocol number of TCP.
 const TCP: u8 = 6;

@@ -32,6 +32,5 @@ pub use prefix::{BadPrefix, Prefix};
 pub use program::{
     AttachMode, COUNTERS, LoadOptions, Program, Verdict, attached_program, check_unoccupied,
 };
-pub use syn_cookies::{CookieSecrets, SynAckTerms};
 pub use syn_limit::{BadSynLimit, SynLimit, SynTerms};
 pub use trap::report_forbidden_calls;

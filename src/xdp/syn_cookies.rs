@@ -9,7 +9,7 @@ use super::error::{XdpError, map_error};
 use super::program::skeleton::types::{corelane_cookie, corelane_secrets};
 use super::program::{AttachMode, Program, delete, service_key};
 use super::sys;
-use crate::wire::Address;
+use crate::wire::{Address, CookieSecrets, CookieTerms};
 
 /// The only key of an array of one.
 const KEY: [u8; 4] = [0; 4];
@@ -27,8 +27,6 @@ const BY_REDIRECT: u8 = 1 << 6;
 const OFFERS: usize = offset_of!(corelane_cookie, offers);
 /// linux/netdev.h: NETDEV_XDP_ACT_NDO_XMIT, the device takes frames from programs of others.
 const TAKES_FRAMES: u64 = 1 << 2;
-/// Segment sizes that a cookie can say.
-const SIZES: usize = 8;
 
 /// The maps behind it.
 #[derive(Debug)]
@@ -37,42 +35,6 @@ pub(super) struct CookieMaps {
     pub(super) secrets: MapHandle,
     /// The kernel empties an array of programs that nobody holds any more.
     pub(super) _programs: MapHandle,
-}
-
-/// What a service's SYN-ACKs say while they are cookies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SynAckTerms {
-    /// The MSS option.
-    pub mss: u16,
-    /// The window, which is not scaled.
-    pub window: u16,
-    /// The shift to offer to peers that offer one.
-    pub window_scale: Option<u8>,
-    /// Whether SACK is gone along with.
-    pub sack: bool,
-    /// Whether timestamps are.
-    pub timestamps: bool,
-    /// Whether ECN is.
-    pub ecn: bool,
-    /// The Differentiated Services field, in the upper six bits.
-    pub traffic_class: u8,
-    /// TTL or hop limit.
-    pub hop_limit: u8,
-    /// Whether a SYN's checksum may be one that a kernel has put off.
-    pub partial_checksums: bool,
-}
-
-/// What nobody else knows, and what the cookies of all services have in common.
-#[derive(Clone, Copy)]
-pub struct CookieSecrets {
-    /// Keys and their epochs, one of which is even.
-    pub keys: [(u64, [u64; 2]); 2],
-    /// The key of timestamp offsets.
-    pub timestamp_key: [u64; 2],
-    /// The segment sizes that a cookie can say over IPv4, ascending.
-    pub mss_ipv4: [u16; SIZES],
-    /// And over IPv6.
-    pub mss_ipv6: [u16; SIZES],
 }
 
 impl Program {
@@ -90,6 +52,11 @@ impl Program {
         self.driver == "veth" && self.mode == Some(AttachMode::Native)
     }
 
+    /// Whether frames may come with checksums that a kernel has put off.
+    pub fn meets_partial_checksums(&self) -> bool {
+        self.driver == "veth" || self.mode == Some(AttachMode::Generic)
+    }
+
     /// Tells the program the keys of its cookies.
     pub fn set_cookie_secrets(&self, secrets: &CookieSecrets) -> Result<(), XdpError> {
         self.cookies
@@ -104,11 +71,14 @@ impl Program {
         &self,
         address: Address,
         port: u16,
-        terms: &SynAckTerms,
+        terms: &CookieTerms,
     ) -> Result<(), XdpError> {
         let action = || format!("send SYN cookies for port {port} of {address}");
         let key = service_key(address, port);
-        let mut value = terms.octets();
+        let mut value = octets(terms);
+        if self.meets_partial_checksums() {
+            value[OFFERS] |= PARTIAL_CHECKSUMS;
+        }
         if self.is_native_veth() {
             value[OFFERS] |= BY_REDIRECT;
         }
@@ -162,26 +132,23 @@ impl Program {
     }
 }
 
-impl SynAckTerms {
-    /// `struct corelane_cookie`.
-    fn octets(&self) -> [u8; size_of::<corelane_cookie>()] {
-        let offers = [
-            (self.window_scale.is_some(), SCALE),
-            (self.sack, SACK),
-            (self.timestamps, TIMESTAMPS),
-            (self.ecn, ECN),
-            (self.partial_checksums, PARTIAL_CHECKSUMS),
-        ];
-        let offers = offers.map(|(offered, bit)| if offered { bit } else { 0 });
-        let mut octets = [0; size_of::<corelane_cookie>()];
-        octets[8..10].copy_from_slice(&self.mss.to_ne_bytes());
-        octets[10..12].copy_from_slice(&self.window.to_ne_bytes());
-        octets[12] = self.window_scale.unwrap_or(0);
-        octets[OFFERS] = offers.into_iter().fold(0, |all, bit| all | bit);
-        octets[14] = self.traffic_class;
-        octets[15] = self.hop_limit;
-        octets
-    }
+/// `struct corelane_cookie`, but for what the device asks for.
+fn octets(terms: &CookieTerms) -> [u8; size_of::<corelane_cookie>()] {
+    let offers = [
+        (terms.window_scale.is_some(), SCALE),
+        (terms.sack, SACK),
+        (terms.timestamps, TIMESTAMPS),
+        (terms.ecn, ECN),
+    ];
+    let offers = offers.map(|(offered, bit)| if offered { bit } else { 0 });
+    let mut octets = [0; size_of::<corelane_cookie>()];
+    octets[8..10].copy_from_slice(&terms.mss.to_ne_bytes());
+    octets[10..12].copy_from_slice(&terms.window.to_ne_bytes());
+    octets[12] = terms.window_scale.unwrap_or(0);
+    octets[OFFERS] = offers.into_iter().fold(0, |all, bit| all | bit);
+    octets[14] = terms.traffic_class;
+    octets[15] = terms.hop_limit;
+    octets
 }
 
 /// `struct corelane_secrets`.
@@ -212,6 +179,7 @@ fn secret_octets(secrets: &CookieSecrets) -> [u8; size_of::<corelane_secrets>()]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::COOKIE_SIZES;
 
     #[test]
     fn terms_are_laid_out_as_the_program_reads_them() {
@@ -231,8 +199,8 @@ mod tests {
         let secrets = CookieSecrets {
             keys: [(7, [1, 2]), (8, [3, 4])],
             timestamp_key: [5, 6],
-            mss_ipv4: [9; SIZES],
-            mss_ipv6: [10; SIZES],
+            mss_ipv4: [9; COOKIE_SIZES],
+            mss_ipv6: [10; COOKIE_SIZES],
         };
         let octets = secret_octets(&secrets);
         let words: Vec<u64> = octets[..64]

@@ -7,15 +7,13 @@ mod memory;
 use corelane::ring::sim::SimDevice;
 use corelane::services::{Kind, http::Limits};
 use corelane::stack::Stack;
-use corelane::tcp::{
-    Config, CookieSecrets, Core, EcnMode, IsnGenerator, Listener, SocketOptions, SynCookies,
-};
+use corelane::tcp::{Config, Core, EcnMode, IsnGenerator, Listener, SocketOptions, SynCookies};
 use corelane::time::{Clock, Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::emit::{MAX_HEADERS, Route, segment_headers};
 use corelane::wire::tcp::{FastOpen, Flags, Header, Options, Timestamps};
-use corelane::wire::{Address, ChecksumPolicy, FlowKey, Link, MacAddr, Packet, parse};
-use corelane::xdp::{self, LoadOptions, SynAckTerms};
+use corelane::wire::{Address, ChecksumPolicy, CookieTerms, FlowKey, Link, MacAddr, Packet, parse};
+use corelane::xdp::LoadOptions;
 use memory::{Settings, count, io};
 
 use crate::frames::*;
@@ -41,21 +39,10 @@ fn address(ipv6: bool, peer: bool) -> Address {
     }
 }
 
-fn terms(config: &Config, ipv6: bool) -> SynAckTerms {
+fn terms(config: &Config, ipv6: bool) -> CookieTerms {
     let core = Core::new(config.clone(), IsnGenerator::new(SECRET));
     let headers = if ipv6 { 60 } else { 40 };
-    let terms = Listener::default().cookie_terms(&core, MTU - headers);
-    SynAckTerms {
-        mss: terms.mss,
-        window: terms.window,
-        window_scale: terms.window_scale,
-        sack: terms.sack,
-        timestamps: terms.timestamps,
-        ecn: terms.ecn,
-        traffic_class: terms.marking.traffic_class,
-        hop_limit: terms.marking.hop_limit,
-        partial_checksums: true,
-    }
+    Listener::default().cookie_terms(&core, MTU - headers)
 }
 
 impl Both {
@@ -68,14 +55,8 @@ impl Both {
         let clock = Clock::start();
         // As the server does it: the program's clock is behind.
         let then = clock.now().as_nanos() - Duration::from_secs(2).as_nanos();
-        let secrets = CookieSecrets::new(&IsnGenerator::new(SECRET), Instant::from_nanos(then));
-        let set = judge.program.set_cookie_secrets(&xdp::CookieSecrets {
-            keys: secrets.keys,
-            timestamp_key: secrets.timestamp_key,
-            mss_ipv4: secrets.mss_ipv4,
-            mss_ipv6: secrets.mss_ipv6,
-        });
-        set.unwrap();
+        let secrets = IsnGenerator::new(SECRET).cookie_secrets(Instant::from_nanos(then));
+        judge.program.set_cookie_secrets(&secrets).unwrap();
         let addresses = [false, true].map(|ipv6| address(ipv6, false));
         for (ipv6, address) in [false, true].into_iter().zip(addresses) {
             let terms = terms(&config, ipv6);
@@ -473,14 +454,8 @@ fn without_the_key_of_the_time_it_answers_nothing() {
         let both = Both::new(Config::default());
         let good = frame(&route(false, 6_000), &syn(Options::default()), &[]);
         let later = both.clock.now() + Duration::from_secs(3 * 64 * 64);
-        let secrets = CookieSecrets::new(&IsnGenerator::new(SECRET), later);
-        let set = both.judge.program.set_cookie_secrets(&xdp::CookieSecrets {
-            keys: secrets.keys,
-            timestamp_key: secrets.timestamp_key,
-            mss_ipv4: secrets.mss_ipv4,
-            mss_ipv6: secrets.mss_ipv6,
-        });
-        set.unwrap();
+        let secrets = IsnGenerator::new(SECRET).cookie_secrets(later);
+        both.judge.program.set_cookie_secrets(&secrets).unwrap();
         assert_eq!(both.program_answers(&good), None);
         both.judge.expect("redirected_tcp", "no key", &good);
     });

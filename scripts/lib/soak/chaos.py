@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from lab import Failed, PREFIX_V4, PREFIX_V6, SERVER_V4, SERVER_V6, run
+from lab import PREFIX_V4, PREFIX_V6, SERVER_V4, SERVER_V6, run
 
 BETWEEN = 8
 # The relay's paths, one after the other.
@@ -41,15 +41,7 @@ class Chaos:
         turn = 0
         while not self.stop.wait(BETWEEN):
             kind = self.kinds[turn % len(self.kinds)]
-            job, begin = f"chaos: {kind.__name__.replace('_', ' ')}", self.record.now()
-            try:
-                kind()
-                self.record.ended(job)
-            except Failed as error:
-                if not self.lab.closed:
-                    self.record.fail(job, "wrong", str(error), begin)
-            except Exception as error:  # a thread must not end in silence
-                self.record.fail(job, "wrong", f"the soak itself: {error!r}", begin)
+            self.record.attempt(self.lab, f"chaos: {kind.__name__.replace('_', ' ')}", kind)
             turn += 1
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 A job does one thing after the other and says what went wrong: `wrong` is what nothing may explain.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -70,15 +71,7 @@ class Clients:
     def repeat(self, name, job):
         turn = 0
         while not self.stop.is_set():
-            begin = self.record.now()
-            try:
-                job(turn)
-                self.record.ended(name)
-            except Failed as error:
-                if not self.lab.closed:
-                    self.record.fail(name, "wrong", str(error), begin)
-            except Exception as error:  # a thread must not end in silence
-                self.record.fail(name, "wrong", f"the soak itself: {error!r}", begin)
+            self.record.attempt(self.lab, name, functools.partial(job, turn))
             turn += 1
             self.stop.wait(0.5)
 

@@ -5,6 +5,8 @@ import dataclasses
 import threading
 import time
 
+from lab import Failed
+
 
 @dataclasses.dataclass
 class Failure:
@@ -59,6 +61,18 @@ class Record:
     def fail(self, job, kind, text, begin):
         with self.lock:
             self.failures.append(Failure(job, kind, " ".join(text.split())[:400], begin, self.now()))
+
+    def attempt(self, lab, name, job):
+        """Runs a job once. A thread must not end in silence, whatever happens in it."""
+        begin = self.now()
+        try:
+            job()
+            self.ended(name)
+        except Failed as error:
+            if not lab.closed:
+                self.fail(name, "wrong", str(error), begin)
+        except Exception as error:
+            self.fail(name, "wrong", f"the soak itself: {error!r}", begin)
 
     def event(self, name, **options):
         event = Event(name, self.now(), **options)

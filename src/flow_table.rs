@@ -12,11 +12,9 @@ use std::hash::Hasher;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use crate::memory::{Chunks, HugePages};
 use crate::wire::FlowKey;
 
-/// Slots of one chunk, as a power of two.
-const CHUNK_BITS: u32 = 12;
-const CHUNK: usize = 1 << CHUNK_BITS;
 /// End of the list of free slots.
 const NIL: u32 = u32::MAX;
 
@@ -38,10 +36,9 @@ pub struct Full<T>(pub T);
 #[derive(Debug)]
 pub struct FlowTable<T> {
     /// Slot indices by the hash of the slot's key.
-    by_key: HashTable<u32>,
-    chunks: Vec<Vec<Slot<T>>>,
-    /// Slots that were ever used, which is the index of the next fresh one.
-    used: u32,
+    by_key: HashTable<u32, HugePages>,
+    /// All that were ever used.
+    slots: Chunks<Slot<T>>,
     /// First of the list of free slots.
     free: u32,
     max: usize,
@@ -76,9 +73,8 @@ impl<T> FlowTable<T> {
         Self {
             // Twice: hashbrown cleans its tombstones in place only while at most half of the
             // table is full, and grows otherwise. At half load it also leaves nearly none.
-            by_key: HashTable::with_capacity(2 * max),
-            chunks: Vec::with_capacity(max.div_ceil(CHUNK)),
-            used: 0,
+            by_key: HashTable::with_capacity_in(2 * max, HugePages),
+            slots: Chunks::new(),
             free: NIL,
             max,
             hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
@@ -98,13 +94,11 @@ impl<T> FlowTable<T> {
     /// The flow that `key` names, `hash` being its [`hash`](Self::hash): a batch is hashed first
     /// and looked up then.
     pub fn lookup_hashed(&self, hash: u64, key: &FlowKey) -> Option<FlowId> {
-        let chunks = &self.chunks;
-        let &index = self
-            .by_key
-            .find(hash, |&index| slot(chunks, index).key == *key)?;
+        let slots = &self.slots;
+        let &index = self.by_key.find(hash, |&index| slots[index].key == *key)?;
         Some(FlowId {
             index,
-            generation: slot(chunks, index).generation,
+            generation: slots[index].generation,
         })
     }
 
@@ -115,10 +109,10 @@ impl<T> FlowTable<T> {
             return Err(Full(value));
         }
         let id = self.fill_slot(key, value);
-        let (hasher, chunks) = (&self.hasher, &self.chunks);
+        let (hasher, slots) = (&self.hasher, &self.slots);
         self.by_key
             .insert_unique(hash(hasher, &key), id.index, |&index| {
-                hash(hasher, &slot(chunks, index).key)
+                hash(hasher, &slots[index].key)
             });
         Ok(id)
     }
@@ -147,7 +141,7 @@ impl<T> FlowTable<T> {
 
     /// The flow that is in a slot now.
     pub fn id_at(&self, index: u32) -> Option<FlowId> {
-        let slot = self.chunks.get(chunk_of(index))?.get(place_of(index))?;
+        let slot = self.slots.get(index)?;
         matches!(slot.content, Content::Flow(_)).then_some(FlowId {
             index,
             generation: slot.generation,
@@ -179,7 +173,7 @@ impl<T> FlowTable<T> {
 
     /// Slots that were ever used; [`FlowId::index`] is below.
     pub fn slots(&self) -> u32 {
-        self.used
+        self.slots.len()
     }
 
     /// Whether there is no flow.
@@ -194,9 +188,8 @@ impl<T> FlowTable<T> {
 
     /// All flows, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowKey, &T)> {
-        self.chunks
+        self.slots
             .iter()
-            .flatten()
             .zip(0..)
             .filter_map(|(slot, index)| match slot.content {
                 Content::Flow(ref value) => Some((
@@ -217,7 +210,7 @@ impl<T> FlowTable<T> {
             return self.fresh_slot(key, value);
         }
         let index = self.free;
-        let slot = &mut self.chunks[chunk_of(index)][place_of(index)];
+        let slot = &mut self.slots[index];
         if let Content::Free { next } = slot.content {
             self.free = next;
         }
@@ -230,12 +223,7 @@ impl<T> FlowTable<T> {
     }
 
     fn fresh_slot(&mut self, key: FlowKey, value: T) -> FlowId {
-        let index = self.used;
-        self.used += 1;
-        if place_of(index) == 0 {
-            self.chunks.push(Vec::with_capacity(CHUNK.min(self.max)));
-        }
-        self.chunks[chunk_of(index)].push(Slot {
+        let index = self.slots.push(Slot {
             key,
             generation: 0,
             content: Content::Flow(value),
@@ -247,33 +235,14 @@ impl<T> FlowTable<T> {
     }
 
     fn slot_of(&self, id: FlowId) -> Option<&Slot<T>> {
-        let slot = self
-            .chunks
-            .get(chunk_of(id.index))?
-            .get(place_of(id.index))?;
+        let slot = self.slots.get(id.index)?;
         (slot.generation == id.generation).then_some(slot)
     }
 
     fn slot_of_mut(&mut self, id: FlowId) -> Option<&mut Slot<T>> {
-        let slot = self
-            .chunks
-            .get_mut(chunk_of(id.index))?
-            .get_mut(place_of(id.index))?;
+        let slot = self.slots.get_mut(id.index)?;
         (slot.generation == id.generation).then_some(slot)
     }
-}
-
-/// A slot that the hash table names.
-fn slot<T>(chunks: &[Vec<Slot<T>>], index: u32) -> &Slot<T> {
-    &chunks[chunk_of(index)][place_of(index)]
-}
-
-const fn chunk_of(index: u32) -> usize {
-    (index >> CHUNK_BITS) as usize
-}
-
-const fn place_of(index: u32) -> usize {
-    index as usize & (CHUNK - 1)
 }
 
 /// IPv4 keys are hashed as 12 octets: a lookup then costs a quarter less. SipHash mixes in the
@@ -370,7 +339,7 @@ mod tests {
     fn ids_out_of_range_find_nothing() {
         let mut table = FlowTable::with_capacity(2, [1, 2]);
         table.insert(key(1), 1).unwrap();
-        for index in [1, CHUNK as u32, u32::MAX] {
+        for index in [1, 1 << 12, u32::MAX] {
             assert_eq!(table.id_at(index), None);
             assert_eq!(
                 table.get(FlowId {
@@ -397,7 +366,7 @@ mod tests {
         assert_eq!(table.by_key.num_buckets(), buckets);
         assert!(std::ptr::eq(first, table.get(ids[0]).unwrap()));
         assert_eq!(table.len(), MAX as usize);
-        assert_eq!(table.used, MAX);
+        assert_eq!(table.slots(), MAX);
     }
 
     /// Who knows which flows collide under some key has no more than luck under another: a lookup looks

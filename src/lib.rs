@@ -66,6 +66,7 @@
 pub mod config;
 pub mod flow_table;
 pub mod load;
+mod memory;
 pub mod observe;
 pub mod ring;
 pub mod server;

@@ -17,6 +17,7 @@
 //!
 //! [`advance`]: TimerWheel::advance
 
+use crate::memory::Chunks;
 use crate::time::Instant;
 
 /// Nanoseconds of a tick, as a power of two.
@@ -31,10 +32,6 @@ const DUE: usize = LEVELS * SLOTS;
 /// No index: the end of a list.
 const NIL: u32 = u32::MAX;
 
-/// Nodes of one chunk, as a power of two. Chunks never move, so that growing never stalls.
-const CHUNK_BITS: u32 = 12;
-const CHUNK: usize = 1 << CHUNK_BITS;
-
 /// A wheel of deadlines.
 #[derive(Debug)]
 pub struct TimerWheel {
@@ -45,7 +42,7 @@ pub struct TimerWheel {
     occupied: [u64; LEVELS],
     /// The first entry of each slot's list, and of [`DUE`].
     heads: [u32; LEVELS * SLOTS + 1],
-    chunks: Vec<Box<[Node]>>,
+    nodes: Chunks<Node>,
 }
 
 /// An entry, in the doubly linked list of its slot. Which that is follows from the deadline and from
@@ -78,7 +75,7 @@ impl TimerWheel {
             len: 0,
             occupied: [0; LEVELS],
             heads: [NIL; LEVELS * SLOTS + 1],
-            chunks: Vec::new(),
+            nodes: Chunks::new(),
         }
     }
 
@@ -106,13 +103,13 @@ impl TimerWheel {
             deadline,
             previous,
             next,
-        } = std::mem::replace(self.node_mut(index), ABSENT);
+        } = std::mem::replace(&mut self.nodes[index], ABSENT);
         self.len -= 1;
         if next != NIL {
-            self.node_mut(next).previous = previous;
+            self.nodes[next].previous = previous;
         }
         if previous != NIL {
-            self.node_mut(previous).next = next;
+            self.nodes[previous].next = next;
             return;
         }
         let list = self.list_for(deadline);
@@ -125,7 +122,7 @@ impl TimerWheel {
 
     /// The deadline of `index`, as it was scheduled.
     pub fn deadline(&self, index: u32) -> Option<Instant> {
-        let node = self.chunks.get(chunk_of(index))?[place_of(index)];
+        let node = self.nodes.get(index)?;
         (node.deadline != Instant::FAR_FUTURE).then_some(node.deadline)
     }
 
@@ -192,9 +189,9 @@ impl TimerWheel {
     fn empty_list(&mut self, head: u32, expired: &mut Vec<u32>) {
         let mut index = head;
         while index != NIL {
-            let Node { deadline, next, .. } = *self.node(index);
+            let Node { deadline, next, .. } = self.nodes[index];
             if tick_after(deadline) <= self.now {
-                *self.node_mut(index) = ABSENT;
+                self.nodes[index] = ABSENT;
                 self.len -= 1;
                 expired.push(index);
             } else {
@@ -209,12 +206,12 @@ impl TimerWheel {
         let list = self.list_for(deadline);
         let next = std::mem::replace(&mut self.heads[list], index);
         if next != NIL {
-            self.node_mut(next).previous = index;
+            self.nodes[next].previous = index;
         }
         if list != DUE {
             self.occupied[list / SLOTS] |= 1 << (list % SLOTS);
         }
-        *self.node_mut(index) = Node {
+        self.nodes[index] = Node {
             deadline,
             previous: NIL,
             next,
@@ -234,26 +231,10 @@ impl TimerWheel {
     }
 
     fn reserve(&mut self, index: u32) {
-        while self.chunks.len() <= chunk_of(index) {
-            self.chunks.push(vec![ABSENT; CHUNK].into_boxed_slice());
+        while self.nodes.len() <= index {
+            self.nodes.push(ABSENT);
         }
     }
-
-    fn node(&self, index: u32) -> &Node {
-        &self.chunks[chunk_of(index)][place_of(index)]
-    }
-
-    fn node_mut(&mut self, index: u32) -> &mut Node {
-        &mut self.chunks[chunk_of(index)][place_of(index)]
-    }
-}
-
-const fn chunk_of(index: u32) -> usize {
-    (index >> CHUNK_BITS) as usize
-}
-
-const fn place_of(index: u32) -> usize {
-    index as usize & (CHUNK - 1)
 }
 
 /// Bits of a tick below the digit of `level`.

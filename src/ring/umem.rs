@@ -22,6 +22,8 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::memory::prefer_huge_pages;
+
 /// Octets before the data range of a fresh TX frame. Ethernet with a VLAN tag takes 18, IPv6 40,
 /// TCP with all its options 60: 118, rounded up to whole cache lines.
 pub const HEADROOM: usize = 128;
@@ -417,9 +419,7 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
     if pointer == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // Fewer TLB misses where the kernel has huge pages to spare; nothing depends on it.
-    // SAFETY: advice about the mapping made above.
-    unsafe { libc::madvise(pointer, len, libc::MADV_HUGEPAGE) };
+    prefer_huge_pages(pointer.cast::<u8>(), len);
     NonNull::new(pointer.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 

@@ -1,15 +1,14 @@
-//! Values named by index, in chunks that never move: growing costs no copy, and a chunk's memory is
-//! touched only as it is used.
+//! Values named by index, which is reused, and which never move.
 
-const CHUNK: usize = 4096;
+use crate::memory::Chunks;
+
 /// The end of the list of free slots.
 const NIL: u32 = u32::MAX;
 
 /// An arena. Indices are reused; whoever keeps one knows that its value is there.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
-    /// All but the last are full of slots.
-    chunks: Vec<Vec<Slot<T>>>,
+    slots: Chunks<Slot<T>>,
     /// The first of the list of free slots.
     free: u32,
     len: usize,
@@ -28,7 +27,7 @@ impl<T> Arena<T> {
 
     pub(super) fn new() -> Self {
         Self {
-            chunks: Vec::new(),
+            slots: Chunks::new(),
             free: NIL,
             len: 0,
         }
@@ -41,11 +40,11 @@ impl<T> Arena<T> {
     pub(super) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if self.free == NIL {
-            return self.push(value);
+            // No more values than the flow table has slots, which are numbered by u32.
+            return self.slots.push(Slot::Full(value));
         }
         let index = self.free;
-        let (chunk, slot) = place(index);
-        let slot = &mut self.chunks[chunk][slot];
+        let slot = &mut self.slots[index];
         if let Slot::Free { next } = std::mem::replace(slot, Slot::Full(value)) {
             self.free = next;
         }
@@ -53,24 +52,21 @@ impl<T> Arena<T> {
     }
 
     pub(super) fn get(&self, index: u32) -> Option<&T> {
-        let (chunk, slot) = place(index);
-        match self.chunks.get(chunk)?.get(slot)? {
+        match self.slots.get(index)? {
             Slot::Full(value) => Some(value),
             Slot::Free { .. } => None,
         }
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let (chunk, slot) = place(index);
-        match self.chunks.get_mut(chunk)?.get_mut(slot)? {
+        match self.slots.get_mut(index)? {
             Slot::Full(value) => Some(value),
             Slot::Free { .. } => None,
         }
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
-        let (chunk, slot) = place(index);
-        let slot = self.chunks.get_mut(chunk)?.get_mut(slot)?;
+        let slot = self.slots.get_mut(index)?;
         if matches!(slot, Slot::Free { .. }) {
             return None;
         }
@@ -82,22 +78,6 @@ impl<T> Arena<T> {
             Slot::Free { .. } => None,
         }
     }
-
-    /// Takes a slot that was never used.
-    fn push(&mut self, value: T) -> u32 {
-        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let chunk = self.chunks.len() - 1;
-        let slots = &mut self.chunks[chunk];
-        slots.push(Slot::Full(value));
-        // No more values than the flow table has slots, which are numbered by u32.
-        (chunk * CHUNK + slots.len() - 1) as u32
-    }
-}
-
-fn place(index: u32) -> (usize, usize) {
-    (index as usize / CHUNK, index as usize % CHUNK)
 }
 
 #[cfg(test)]

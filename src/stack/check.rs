@@ -7,6 +7,7 @@ use super::demux::Handle;
 use crate::flow_table::FlowId;
 use crate::ring::PacketIo;
 use crate::tcp::Seq;
+use crate::time::Instant;
 use crate::wire::{Address, FlowKey};
 
 /// Where each connection's window ended when it was last looked at.
@@ -80,6 +81,9 @@ impl<P: PacketIo> Stack<P> {
         let port = &self.ports[usize::from(flow.queue)];
         for payload in tcb.payloads(&self.core) {
             port.check_buffer(payload);
+        }
+        if flow.wheel_deadline != Instant::FAR_FUTURE {
+            assert_eq!(self.wheel.deadline(id.index), Some(flow.wheel_deadline));
         }
         // Else the next turn looks after it.
         if !flow.dirty {

@@ -21,6 +21,9 @@ pub(super) struct Flow {
     pub(super) queue: u8,
     /// Index of its service in the stack.
     pub(super) service: u16,
+    /// What the wheel is set to, kept here because the wheel is another cache miss;
+    /// [`Instant::FAR_FUTURE`] if it is not, as far as the connection knows.
+    pub(super) wheel_deadline: Instant,
     /// The service's name for it.
     connection: u32,
     /// On the list of flows that may have something to send.
@@ -52,6 +55,7 @@ impl Flow {
             link,
             queue,
             service,
+            wheel_deadline: Instant::FAR_FUTURE,
             connection: UNOPENED,
             dirty: false,
             starved: false,

@@ -184,9 +184,10 @@ impl<P: PacketIo> Stack<P> {
             .chain(application)
             .min();
         if let Some(due) = due
-            && self.wheel.deadline(id.index).is_none_or(|set| due < set)
+            && due < flow.wheel_deadline
         {
             // A deadline that moves later costs nothing: the old entry fires and is set again.
+            flow.wheel_deadline = due;
             self.wheel.schedule(id.index, due);
         }
         // Its timers go on: what blocks it may never end.
@@ -200,6 +201,7 @@ impl<P: PacketIo> Stack<P> {
             return;
         };
         if let Some(mut conversation) = self.conversation(now, &key, index) {
+            conversation.flow.wheel_deadline = Instant::FAR_FUTURE;
             if conversation
                 .flow
                 .tcb

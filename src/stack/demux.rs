@@ -73,12 +73,13 @@ impl<P: PacketIo> Stack<P> {
             .zip(hashes)
             .map(|(inbound, hash)| self.table.lookup_hashed(hash, &inbound.key))
             .collect();
-        for (inbound, id) in segments.into_iter().zip(ids) {
+        for (inbound, id) in segments.iter().zip(ids) {
             // A segment before it in the batch may have changed what there is.
             let id = id.filter(|&id| self.table.get(id).is_some());
             let id = id.or_else(|| self.table.lookup(&inbound.key));
-            self.handle_inbound(now, &inbound, id);
+            self.handle_inbound(now, inbound, id);
         }
+        drop(segments);
         for frame in batch {
             self.ports[queue].queue.io.recycle(frame);
         }

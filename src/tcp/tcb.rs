@@ -383,8 +383,9 @@ impl Tcb {
 
     /// The least deadline, for the wheel.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let timer = self.timers.next().map(|(_, deadline)| deadline);
-        [timer, self.pacing_release()].into_iter().flatten().min()
+        let pacing = self.pacing_release().unwrap_or(Instant::FAR_FUTURE);
+        let least = self.timers.least().min(pacing);
+        (least != Instant::FAR_FUTURE).then_some(least)
     }
 
     /// No deadline is left, nor what paces text that will not come.

@@ -87,6 +87,11 @@ impl Timers {
         due
     }
 
+    /// The least deadline; the far future if none is set.
+    pub(super) fn least(&self) -> Instant {
+        self.deadlines.iter().copied().fold(OFF, Instant::min)
+    }
+
     /// The least deadline and what it is for.
     pub(super) fn next(&self) -> Option<(Timer, Instant)> {
         Timer::ALL

@@ -9,6 +9,7 @@ mod crowd;
 mod memory;
 
 use corelane::ring::BATCH;
+use corelane::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use crowd::Crowd;
 use memory::Echo;
@@ -28,6 +29,14 @@ const CROWDS: [(usize, usize); 6] = [
     (1_000_000, 1_000_000),
 ];
 
+/// The order in which clients open their connections: the server has those of neighbours far apart in
+/// every table. What clients remember is together, and takes little of the server's cache.
+fn far_apart(connected: usize) -> impl Iterator<Item = usize> {
+    let distance = if connected > FEW { 1_000 } else { 1 };
+    let (rows, columns) = (distance, connected / distance);
+    (0..connected).map(move |n| n % rows * columns + n / rows)
+}
+
 fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("stack/request_response_64");
     group.sample_size(20);
@@ -41,12 +50,13 @@ fn requests(c: &mut Criterion) {
                     Some(it) if it.0 == connected => it,
                     other => {
                         let mut crowd = Crowd::new(connected, Echo);
-                        crowd.open(0..connected);
+                        crowd.open(far_apart(connected));
+                        // Each handshake's timer runs out once.
+                        crowd.rest(Duration::from_secs(3));
                         other.insert((connected, crowd))
                     }
                 };
-                // Far apart in every table.
-                let clients = (0..active).map(|n| n * (connected / active)).cycle();
+                let clients = (0..active).cycle();
                 let clients: Vec<usize> = clients.take(requests as usize).collect();
                 let before = crowd.elapsed;
                 for clients in clients.chunks(FEW) {

@@ -23,6 +23,8 @@ const PORTS: u32 = 50_000;
 const FIRST_PORT: u16 = 1_024;
 /// Between two turns.
 const STEP: Duration = Duration::from_micros(10);
+/// Between two turns while nobody sends.
+const REST_STEP: Duration = Duration::from_millis(1);
 
 /// See the module.
 pub(crate) struct Crowd {
@@ -103,6 +105,15 @@ impl Crowd {
             }
             assert_eq!(crowd.turn(), 0);
         });
+    }
+
+    /// Nobody sends for `time`, and what timers there are run out.
+    pub(crate) fn rest(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += REST_STEP;
+            assert_eq!(self.turn(), 0);
+        }
     }
 
     /// Each sends `text` and gets an answer, so many of them in one turn.

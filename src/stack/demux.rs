@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use super::counters::DropReason;
 use super::{Stack, Stray};
 use crate::flow_table::FlowId;
-use crate::ring::{BATCH, PacketIo, RxBatch};
+use crate::ring::{BATCH, PacketIo, RxBatch, RxFrame};
 use crate::tcp::{Context, Events, Marking, SynEntry, TimeWait, TimeWaitVerdict, reset_for};
 use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
@@ -51,41 +51,44 @@ pub(super) struct Inbound<'a> {
 
 impl<P: PacketIo> Stack<P> {
     /// Takes a batch from one queue and gives all of its frames back.
+    ///
+    /// The arrays of a batch are kilobytes: they stay where they are made.
     pub(super) fn receive(&mut self, now: Instant, queue: usize) {
         let mut batch = RxBatch::new();
         self.ports[queue].queue.io.rx_burst(&mut batch);
+        if batch.is_empty() {
+            return;
+        }
         self.frames += batch.len();
-
-        let mut segments: ArrayVec<Inbound<'_>, BATCH> = ArrayVec::new();
-        let checksums = self.ports[queue].queue.checksums;
-        for frame in &batch {
-            if let Some(inbound) = self.judge(now, frame, checksums, queue as u8, 0) {
-                segments.push(inbound);
-            }
-        }
-        // All hashes first: the look-ups that follow then miss the cache side by side.
-        let hashes: ArrayVec<u64, BATCH> = segments
-            .iter()
-            .map(|inbound| self.table.hash(&inbound.key))
-            .collect();
-        let ids: ArrayVec<Option<FlowId>, BATCH> = segments
-            .iter()
-            .zip(hashes)
-            .map(|(inbound, hash)| self.table.lookup_hashed(hash, &inbound.key))
-            .collect();
-        for (inbound, id) in segments.iter().zip(ids) {
-            // A segment before it in the batch may have changed what there is.
-            let id = id.filter(|&id| self.table.get(id).is_some());
-            let id = id.or_else(|| self.table.lookup(&inbound.key));
-            self.handle_inbound(now, inbound, id);
-        }
-        drop(segments);
-        for frame in batch {
+        self.handle_batch(now, &batch, queue);
+        for frame in batch.drain(..) {
             self.ports[queue].queue.io.recycle(frame);
         }
         for frame in std::mem::take(&mut self.reassembled) {
             // Whole datagrams have been through a host: their checksums are whole, too.
             self.handle_alone(now, &frame, ChecksumPolicy::Full, queue as u8, 0);
+        }
+    }
+
+    fn handle_batch(&mut self, now: Instant, batch: &[RxFrame], queue: usize) {
+        let mut segments: ArrayVec<Inbound<'_>, BATCH> = ArrayVec::new();
+        let checksums = self.ports[queue].queue.checksums;
+        for frame in batch {
+            if let Some(inbound) = self.judge(now, frame, checksums, queue as u8, 0) {
+                segments.push(inbound);
+            }
+        }
+        // All hashes first: the look-ups that follow then miss the cache side by side.
+        let mut hashes: ArrayVec<u64, BATCH> = ArrayVec::new();
+        hashes.extend(segments.iter().map(|inbound| self.table.hash(&inbound.key)));
+        let mut ids: ArrayVec<Option<FlowId>, BATCH> = ArrayVec::new();
+        let looked_up = segments.iter().zip(&hashes);
+        ids.extend(looked_up.map(|(it, &hash)| self.table.lookup_hashed(hash, &it.key)));
+        for (inbound, &id) in segments.iter().zip(&ids) {
+            // A segment before it in the batch may have changed what there is.
+            let id = id.filter(|&id| self.table.get(id).is_some());
+            let id = id.or_else(|| self.table.lookup(&inbound.key));
+            self.handle_inbound(now, inbound, id);
         }
     }
 

@@ -7,12 +7,17 @@
 mod crowd;
 #[path = "../tests/support/memory.rs"]
 mod memory;
+#[path = "../tests/support/timed.rs"]
+mod timed;
 
 use corelane::ring::BATCH;
+use corelane::ring::sim::SimDevice;
+use corelane::stack::Stack;
 use corelane::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use crowd::Crowd;
 use memory::Echo;
+use timed::Timed;
 
 const TEXT: [u8; 64] = [7; 64];
 /// Clients that may have an answer to acknowledge at once; among more, each sends an acknowledgment
@@ -41,7 +46,7 @@ fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("stack/request_response_64");
     group.sample_size(20);
     // Opened when first needed; a filter may want none of them.
-    let mut open: Option<(usize, Crowd)> = None;
+    let mut open: Option<(usize, Crowd<Timed<Stack<SimDevice>>>)> = None;
     for (connected, active) in CROWDS {
         let id = BenchmarkId::from_parameter(format!("{active}_of_{connected}"));
         group.bench_function(id, |b| {
@@ -49,7 +54,8 @@ fn requests(c: &mut Criterion) {
                 let (_, crowd) = match &mut open {
                     Some(it) if it.0 == connected => it,
                     other => {
-                        let mut crowd = Crowd::new(connected, Echo);
+                        let server = Timed::new(crowd::server(connected, Echo));
+                        let mut crowd = Crowd::of(server, connected);
                         crowd.open(far_apart(connected));
                         // Each handshake's timer runs out once.
                         crowd.rest(Duration::from_secs(3));
@@ -58,7 +64,7 @@ fn requests(c: &mut Criterion) {
                 };
                 let clients = (0..active).cycle();
                 let clients: Vec<usize> = clients.take(requests as usize).collect();
-                let before = crowd.elapsed;
+                let before = crowd.server.elapsed;
                 for clients in clients.chunks(FEW) {
                     crowd.ask(clients.iter().copied(), &TEXT, active.min(BATCH));
                     // Before that many frames run short.
@@ -66,7 +72,7 @@ fn requests(c: &mut Criterion) {
                         crowd.acknowledge(clients.iter().copied());
                     }
                 }
-                let elapsed = crowd.elapsed - before;
+                let elapsed = crowd.server.elapsed - before;
                 // Or the last answers would be sent again while others ask.
                 if active <= FEW {
                     crowd.acknowledge(clients.iter().rev().take(active).copied());

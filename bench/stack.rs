@@ -1,6 +1,6 @@
 //! What a request and its answer of 64 octets, and a full segment of bulk, cost the server's whole
 //! stack: parsing, checksums, look-up, TCP, timers, headers. Over memory, so that no kernel takes
-//! part.
+//! part. Beside it the same clients have smoltcp as their server.
 
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 
@@ -8,6 +8,8 @@
 mod crowd;
 #[path = "../tests/support/memory.rs"]
 mod memory;
+#[path = "../tests/support/smol.rs"]
+mod smol;
 #[path = "../tests/support/timed.rs"]
 mod timed;
 
@@ -22,6 +24,7 @@ use criterion::{
 };
 use crowd::Crowd;
 use memory::{Echo, Host, Source};
+use smol::{Application, Smol};
 use timed::Timed;
 
 const TEXT: [u8; 64] = [7; 64];
@@ -43,6 +46,12 @@ const CROWDS: [(usize, usize); 7] = [
     (1_000_000, 1_000_000),
 ];
 
+/// smoltcp looks at all of its connections for each segment.
+const SMOL_CROWDS: [(usize, usize); 4] = [(1, 1), (100, 100), (1_000, 1), (1_000, 1_000)];
+/// Octets of each of a connection's two buffers in smoltcp: for requests, and for bulk.
+const SMALL: usize = 4 << 10;
+const LARGE: usize = 128 << 10;
+
 /// The order in which clients open their connections: the server has those of neighbours far apart in
 /// every table. What clients remember is together, and takes little of the server's cache.
 fn far_apart(connected: usize) -> impl Iterator<Item = usize> {
@@ -56,6 +65,9 @@ fn requests(c: &mut Criterion) {
     group.sample_size(20);
     request(&mut group, "corelane", &CROWDS, |connected| {
         crowd::server(connected, Echo)
+    });
+    request(&mut group, "smoltcp", &SMOL_CROWDS, |connected| {
+        Smol::new(connected, SMALL, Application::Echo)
     });
     group.finish();
 }
@@ -110,7 +122,13 @@ fn bulk(c: &mut Criterion) {
     group.sample_size(20);
     group.throughput(Throughput::Bytes(FULL.len() as u64));
     receive(&mut group, "corelane", || crowd::server(1, Discard));
+    receive(&mut group, "smoltcp", || {
+        Smol::new(1, LARGE, Application::Discard)
+    });
     send(&mut group, "corelane", || crowd::server(1, Source));
+    send(&mut group, "smoltcp", || {
+        Smol::new(1, LARGE, Application::Source)
+    });
     group.finish();
 }
 

@@ -51,7 +51,7 @@ fn flow_table(c: &mut Criterion) {
         group.bench_function("hash", |b| {
             b.iter(|| empty.hash(black_box(&key(1, is_ipv4))));
         });
-        for flows in [1_000, 1_000_000] {
+        for flows in [1_000, 1_000_000, 10_000_000] {
             let mut table = FlowTable::with_capacity(flows as usize, [1, 2]);
             for n in 0..flows {
                 table.insert(key(n, is_ipv4), n).expect("there is room");

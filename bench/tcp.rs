@@ -7,14 +7,16 @@ use std::hint::black_box;
 use corelane::tcp::{
     Buffer, BufferId, Buffers, Config, Context, Core, IsnGenerator, Listener, SynVerdict, Tcb,
 };
-use corelane::time::{Duration, Instant};
+use corelane::time::{Clock, Duration, Instant};
 use corelane::wire::checksum::Sum;
 use corelane::wire::tcp::{Flags, Header, Options, Segment, Timestamps};
 use corelane::wire::{Address, FlowKey};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const FULL: usize = 1_448;
 const CAPACITY: usize = 1_460;
+/// Segments that go one way before the other side is heard: fewer than the initial window (RFC 6928).
+const GROUP: u64 = 8;
 
 /// Buffers that are always idle, as if the kernel were infinitely fast.
 struct Memory {
@@ -255,5 +257,62 @@ fn bulk(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, request_response, bulk);
+/// One segment one way: what it causes the other way is not timed.
+fn one_way(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tcp");
+    for (size, text) in [("64", &[b'x'; FULL][..64]), ("full", &[b'x'; FULL])] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        let mut server = Server::new();
+        group.bench_function(BenchmarkId::new("receive_segment", size), |b| {
+            b.iter_custom(|segments| {
+                timed(
+                    &mut server,
+                    segments,
+                    |server| server.receive(text),
+                    // Small segments may wait for more before they are acknowledged.
+                    |server| assert!(server.transmit() <= 1),
+                )
+            });
+        });
+        let mut server = Server::new();
+        group.bench_function(BenchmarkId::new("send_segment", size), |b| {
+            b.iter_custom(|segments| {
+                timed(
+                    &mut server,
+                    segments,
+                    |server| {
+                        server.send(text);
+                        assert_eq!(server.transmit(), 1);
+                    },
+                    |server| server.receive(&[]),
+                )
+            });
+        });
+    }
+    group.finish();
+}
+
+/// How long `work` takes so many times, without `rest`, which follows each few of them.
+fn timed(
+    server: &mut Server,
+    times: u64,
+    work: impl Fn(&mut Server),
+    rest: impl Fn(&mut Server),
+) -> std::time::Duration {
+    let clock = Clock::start();
+    let mut elapsed = 0;
+    // The last group may be larger than what is left: then it counts for its part.
+    for _ in 0..times.div_ceil(GROUP) {
+        let before = clock.now();
+        for _ in 0..GROUP {
+            work(server);
+        }
+        elapsed += clock.now().saturating_since(before).as_nanos();
+        rest(server);
+    }
+    std::time::Duration::from_nanos(elapsed)
+        .mul_f64(times as f64 / (times.div_ceil(GROUP) * GROUP) as f64)
+}
+
+criterion_group!(benches, request_response, bulk, one_way);
 criterion_main!(benches);

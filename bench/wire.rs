@@ -89,7 +89,7 @@ fn segments(c: &mut Criterion) {
     for (version, is_ipv4) in [("ipv4", true), ("ipv6", false)] {
         let route = route(is_ipv4);
         let mut group = c.benchmark_group(version);
-        for payload_len in [0, 1440] {
+        for payload_len in [0, 64, 1440] {
             let frame = frame(&route, payload_len);
             group.bench_function(BenchmarkId::new("parse", payload_len), |b| {
                 b.iter(|| parse(black_box(&frame), ChecksumPolicy::Full).is_ok());

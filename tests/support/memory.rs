@@ -14,6 +14,8 @@ pub(crate) const SERVER: Address = Address::from_ipv4([198, 18, 0, 1]);
 pub(crate) const CLIENT: Address = Address::from_ipv4([198, 18, 0, 2]);
 pub(crate) const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 pub(crate) const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+/// What is sent where it matters to nobody; more than a segment.
+pub(crate) static PLENTY: [u8; 4_096] = [7; 4_096];
 /// When a stack is made.
 pub(crate) const START: Instant = Instant::from_millis(1);
 
@@ -70,6 +72,30 @@ pub(crate) fn io(stack: &mut Stack<SimDevice>) -> &mut SimDevice {
     &mut stack.queues_mut().next().unwrap().io
 }
 
+/// A server over memory: whoever drives it gives it frames, has it work, and takes what it sends.
+pub(crate) trait Host {
+    /// A frame arrives. False if there is no room for it.
+    fn receive(&mut self, frame: &[u8]) -> bool;
+    /// The server works through what has arrived and sends what it may.
+    fn turn(&mut self, now: Instant);
+    /// Shows each frame that was sent to `wire`, in order.
+    fn take_sent(&mut self, wire: impl FnMut(&[u8]));
+}
+
+impl Host for Stack<SimDevice> {
+    fn receive(&mut self, frame: &[u8]) -> bool {
+        io(self).receive(frame)
+    }
+
+    fn turn(&mut self, now: Instant) {
+        Self::turn(self, now);
+    }
+
+    fn take_sent(&mut self, wire: impl FnMut(&[u8])) {
+        io(self).take_sent(wire);
+    }
+}
+
 /// What a counter says.
 pub(crate) fn count(stack: &Stack<SimDevice>, name: &str) -> u64 {
     let counters = stack.counters().stack;
@@ -105,6 +131,34 @@ impl Service for Silent {
     }
 
     fn on_peer_close(&mut self, (): &mut (), _: &mut Socket<'_>) {}
+}
+
+/// Sends for ever, as fast as it may.
+pub(crate) struct Source;
+
+impl Source {
+    fn fill(socket: &mut Socket<'_>) {
+        socket.send_with(usize::MAX, |room| {
+            room.copy_from_slice(&PLENTY[..room.len()]);
+            room.len()
+        });
+    }
+}
+
+impl Service for Source {
+    type Connection = ();
+
+    fn on_open(&mut self, socket: &mut Socket<'_>) {
+        Self::fill(socket);
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Socket<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn on_writable(&mut self, (): &mut (), socket: &mut Socket<'_>) {
+        Self::fill(socket);
+    }
 }
 
 /// Closes first, when it hears something.

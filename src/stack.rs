@@ -441,22 +441,22 @@ impl<P: PacketIo> Stack<P> {
 
     /// When to turn again if nothing arrives.
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let timer = self.wheel.next_deadline();
-        let time_wait = self.expiring.front().map(|&(due, _)| due);
+        let never = Instant::FAR_FUTURE;
         let awaits_frames = !self.starved.is_empty()
             || !self.dirty.is_empty()
             || self.ports.iter().any(Port::awaits_completion);
-        let look_again = awaits_frames.then(|| now + COMPLETION_POLL);
-        [
-            timer,
-            time_wait,
-            look_again,
-            self.reassembly.next_deadline(),
-            self.openers_due,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let look_again = if awaits_frames {
+            now + COMPLETION_POLL
+        } else {
+            never
+        };
+        let time_wait = self.expiring.front().map_or(never, |&(due, _)| due);
+        let least = look_again
+            .min(time_wait)
+            .min(self.wheel.next_deadline().unwrap_or(never))
+            .min(self.reassembly.next_deadline().unwrap_or(never))
+            .min(self.openers_due.unwrap_or(never));
+        (least != never).then_some(least)
     }
 
     /// The parts of the stack that an event of the flow at `index` concerns.

@@ -122,7 +122,7 @@ impl<P: PacketIo> Stack<P> {
                 buffers: port,
                 core: &mut self.core,
             };
-            let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else {
+            let Some(transmit) = &flow.tcb.poll_transmit(&mut cx) else {
                 let waits = flow.tcb.waits_for_buffer();
                 return if waits {
                     Progress::Blocked

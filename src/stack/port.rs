@@ -242,13 +242,13 @@ impl<P: PacketIo> Port<P> {
     }
 
     /// The frame is back and its range is the text again.
-    fn hold(&mut self, owner: u32, mut frame: TxFrame) {
-        match self.slots.get_mut(owner as usize) {
-            Some(slot) => {
-                frame.set_range(self.headroom, usize::from(slot.len));
-                slot.content = Content::Held(frame);
-            }
-            None => self.queue.io.release(frame),
+    fn hold(&mut self, owner: u32, frame: TxFrame) {
+        let Some(slot) = self.slots.get_mut(owner as usize) else {
+            return self.queue.io.release(frame);
+        };
+        slot.content = Content::Held(frame);
+        if let Content::Held(frame) = &mut slot.content {
+            frame.set_range(self.headroom, usize::from(slot.len));
         }
     }
 

@@ -14,11 +14,12 @@ impl Sum {
     /// The sum of `bytes` taken as big-endian 16-bit words, an odd last octet padded with zero.
     pub fn of(bytes: &[u8]) -> Self {
         let mut lanes = Lanes::default();
-        let mut steps = bytes.chunks_exact(STEP);
-        for step in &mut steps {
+        let mut rest = bytes;
+        while let Some((step, after)) = rest.split_first_chunk() {
             lanes.add(step);
+            rest = after;
         }
-        lanes.finish(steps.remainder())
+        lanes.finish(rest)
     }
 
     /// Copies `source` to the start of `destination`, which is at least as long, and sums it on
@@ -30,14 +31,14 @@ impl Sum {
     pub fn of_copy(destination: &mut [u8], source: &[u8]) -> Self {
         let destination = &mut destination[..source.len()];
         let mut lanes = Lanes::default();
-        let mut to = destination.chunks_exact_mut(STEP);
-        let mut from = source.chunks_exact(STEP);
-        for (to, from) in (&mut to).zip(&mut from) {
-            to.copy_from_slice(from);
+        let (to, to_rest) = destination.as_chunks_mut();
+        let (from, from_rest) = source.as_chunks();
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
             lanes.add(from);
         }
-        to.into_remainder().copy_from_slice(from.remainder());
-        lanes.finish(from.remainder())
+        to_rest.copy_from_slice(from_rest);
+        lanes.finish(from_rest)
     }
 
     /// The sum of a TCP pseudo-header, IPv4 or IPv6, in which we are the source. (It is the same
@@ -64,13 +65,9 @@ impl Sum {
     }
 
     fn of_address(address: &Address) -> Self {
-        let (words, _) = address.octets().as_chunks::<4>();
-        Self(
-            words
-                .iter()
-                .map(|&word| u64::from(u32::from_be_bytes(word)))
-                .sum(),
-        )
+        let octets = u128::from_be_bytes(*address.octets());
+        let (high, low) = ((octets >> 64) as u64, octets as u64);
+        Self((high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff))
     }
 
     /// Both sums. `other` must have started at an even offset; one that starts at an odd offset of
@@ -89,11 +86,9 @@ impl Sum {
 
     /// Folded to 16 bits, not complemented. Zero only if every octet was zero.
     pub fn fold(self) -> u16 {
-        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        sum as u16
+        // Halves that are added crosswise carry into each other: the upper one is then the sum of both.
+        let sum = (self.0.wrapping_add(self.0.rotate_right(32)) >> 32) as u32;
+        (sum.wrapping_add(sum.rotate_right(16)) >> 16) as u16
     }
 
     /// The checksum field: folded and complemented.
@@ -102,33 +97,49 @@ impl Sum {
     }
 }
 
-/// Eight sums of 32-bit words in the machine's byte order, side by side, so that the compiler can
-/// use vector instructions; 64 bits hold the carries of 2^32 words.
+/// Four one's complement sums of 64-bit words in the machine's byte order, side by side: an addition
+/// that carries waits for the one before it.
 #[derive(Default)]
-struct Lanes([u64; STEP / 4]);
+struct Lanes([u64; STEP / 8]);
 
 impl Lanes {
     #[inline(always)]
-    fn add(&mut self, step: &[u8]) {
-        let (words, _) = step.as_chunks::<4>();
-        for (lane, &word) in self.0.iter_mut().zip(words) {
-            *lane += u64::from(u32::from_ne_bytes(word));
+    fn add(&mut self, step: &[u8; STEP]) {
+        let (words, _) = step.as_chunks::<8>();
+        for (lane, word) in words.iter().enumerate() {
+            self.0[lane] = add(self.0[lane], u64::from_ne_bytes(*word));
         }
     }
 
     /// Adds the last octets, fewer than a step, and turns the sum to network byte order.
     #[inline(always)]
-    fn finish(self, rest: &[u8]) -> Sum {
-        let mut sum = self.0.iter().sum::<u64>();
-        let (words, rest) = rest.as_chunks::<4>();
-        for &word in words {
-            sum += u64::from(u32::from_ne_bytes(word));
+    fn finish(self, mut rest: &[u8]) -> Sum {
+        let [a, b, c, d] = self.0;
+        let mut sum = add(add(a, b), add(c, d));
+        while let Some((&word, after)) = rest.split_first_chunk() {
+            sum = add(sum, u64::from_ne_bytes(word));
+            rest = after;
         }
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        sum += u64::from(u32::from_ne_bytes(last));
+        if let Some((&word, after)) = rest.split_first_chunk() {
+            sum = add(sum, u32::from_ne_bytes(word).into());
+            rest = after;
+        }
+        if let Some((&word, after)) = rest.split_first_chunk() {
+            sum = add(sum, u16::from_ne_bytes(word).into());
+            rest = after;
+        }
+        if let Some(&last) = rest.first() {
+            sum = add(sum, u16::from_ne_bytes([last, 0]).into());
+        }
         Sum(u64::from(u16::from_be(Sum(sum).fold())))
     }
+}
+
+/// One's complement addition.
+#[inline(always)]
+fn add(a: u64, b: u64) -> u64 {
+    let (sum, carries) = a.overflowing_add(b);
+    sum + u64::from(carries)
 }
 
 #[cfg(test)]

@@ -38,9 +38,10 @@ pub fn segment_headers(
     payload: (usize, Sum),
 ) -> usize {
     let (payload_len, payload_sum) = payload;
-    let segment_len = header.wire_len() + payload_len;
+    let header_len = header.wire_len();
+    let segment_len = header_len + payload_len;
 
-    let below = headroom.len() - header.wire_len();
+    let below = headroom.len() - header_len;
     let (lower, tcp) = headroom.split_at_mut(below);
     header.emit(tcp, &route.key);
     let checksum = Sum::of_pseudo_header(&route.key, segment_len as u32)
@@ -48,7 +49,7 @@ pub fn segment_headers(
         .plus(payload_sum)
         .finish();
     tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
-    datagram_headers(lower, route, segment_len) + header.wire_len()
+    datagram_headers(lower, route, segment_len) + header_len
 }
 
 /// Writes Ethernet and IP headers for a segment of `segment_len` octets into the end of `headroom`,

@@ -63,12 +63,7 @@ pub(super) fn parse(packet: &[u8]) -> Result<Datagram<'_>, Malformed> {
         ICMP if fragment & FRAGMENT == 0 => Upper::Icmp(payload),
         _ => return Err(Malformed::ProtocolUnknown),
     };
-    Ok(Datagram {
-        source: source(fixed),
-        destination: destination(fixed),
-        ecn: fixed[1] & 3,
-        upper,
-    })
+    Datagram::judged(source(fixed), destination(fixed), fixed[1] & 3, upper)
 }
 
 /// No option matters to us, but a source route would make a spoofed address reachable: RFC 7126
@@ -127,6 +122,9 @@ fn destination(fixed: &[u8; HEADER]) -> Address {
 /// Writes a header from us to the peer, without options, for a segment of `segment_len` octets.
 pub(super) fn emit(header: &mut [u8], route: &Route, segment_len: usize) {
     debug_assert!(HEADER + segment_len <= usize::from(u16::MAX));
+    let Ok(header) = <&mut [u8; HEADER]>::try_from(header) else {
+        return debug_assert!(false, "this is no header");
+    };
     let total_len = (HEADER + segment_len) as u16;
     header[0] = 4 << 4 | (HEADER / 4) as u8;
     header[1] = route.traffic_class;

@@ -46,12 +46,7 @@ pub(super) fn parse(packet: &[u8]) -> Result<Datagram<'_>, Malformed> {
         return Err(Malformed::Ipv6DestinationMapped);
     }
     let upper = follow_extensions(fixed[6], payload, false)?;
-    Ok(Datagram {
-        source,
-        destination,
-        ecn: fixed[1] >> 4 & 3,
-        upper,
-    })
+    Datagram::judged(source, destination, fixed[1] >> 4 & 3, upper)
 }
 
 /// Follows the chain of headers to TCP's or ICMP's. `in_fragment` says that it is behind a fragment

@@ -197,6 +197,26 @@ pub(super) struct Datagram<'a> {
     pub(super) upper: Upper<'a>,
 }
 
+impl<'a> Datagram<'a> {
+    /// Here and not behind the parsers of both versions, so that each is judged by the rules of its own.
+    #[inline(always)]
+    pub(super) fn judged(
+        source: Address,
+        destination: Address,
+        ecn: u8,
+        upper: Upper<'a>,
+    ) -> Result<Self, Malformed> {
+        check_source(&source)?;
+        check_destination(&destination)?;
+        Ok(Self {
+            source,
+            destination,
+            ecn,
+            upper,
+        })
+    }
+}
+
 /// What an IP packet carries.
 pub(super) enum Upper<'a> {
     Tcp(&'a [u8]),
@@ -212,18 +232,8 @@ pub fn parse(frame: &[u8], checksums: ChecksumPolicy) -> Result<Packet<'_>, Malf
         Network::Ipv4 => ipv4::parse(packet)?,
         Network::Ipv6 => ipv6::parse(packet)?,
     };
-    check_source(&datagram.source)?;
-    check_destination(&datagram.destination)?;
     match datagram.upper {
-        Upper::Tcp(bytes) => {
-            let (key, segment) = parse_segment(&datagram, bytes, checksums)?;
-            Ok(Packet::Tcp {
-                link,
-                key,
-                ecn: datagram.ecn,
-                segment,
-            })
-        }
+        Upper::Tcp(bytes) => parse_segment(link, &datagram, bytes, checksums),
         Upper::Icmp(message) => {
             let (key, seq, error) = icmp::parse(&datagram, message)?;
             Ok(Packet::IcmpError { key, seq, error })
@@ -236,10 +246,11 @@ pub fn parse(frame: &[u8], checksums: ChecksumPolicy) -> Result<Packet<'_>, Malf
 }
 
 fn parse_segment<'a>(
+    link: Link,
     datagram: &Datagram<'_>,
     bytes: &'a [u8],
     checksums: ChecksumPolicy,
-) -> Result<(FlowKey, Segment<'a>), Malformed> {
+) -> Result<Packet<'a>, Malformed> {
     let unverified = Unverified::new(bytes)?;
     let key = FlowKey {
         local: datagram.destination,
@@ -253,7 +264,7 @@ fn parse_segment<'a>(
     if key.local_port == 0 {
         return Err(Malformed::TcpDestinationPortZero);
     }
-    if key == key.reversed() {
+    if key.local_port == key.remote_port && key.local == key.remote {
         return Err(Malformed::TcpFromItself);
     }
     let pseudo_header = Sum::of_pseudo_header(&key, bytes.len() as u32);
@@ -265,7 +276,13 @@ fn parse_segment<'a>(
     if !right {
         return Err(Malformed::TcpChecksumWrong);
     }
-    Ok((key, unverified.into_segment()?))
+    let segment = unverified.into_segment()?;
+    Ok(Packet::Tcp {
+        link,
+        key,
+        ecn: datagram.ecn,
+        segment,
+    })
 }
 
 /// Whether a checksum field is what a kernel leaves to its device: 0 and 0xffff are one value in
@@ -275,6 +292,7 @@ fn is_partial(field: u16, pseudo_header: Sum) -> bool {
 }
 
 /// A source that nobody can answer is nobody's (RFC 1122 sections 3.2.1.3 and 4.2.3.10).
+#[inline(always)]
 fn check_source(source: &Address) -> Result<(), Malformed> {
     match kind_of(source) {
         Kind::Unicast => Ok(()),
@@ -285,6 +303,7 @@ fn check_source(source: &Address) -> Result<(), Malformed> {
     }
 }
 
+#[inline(always)]
 fn check_destination(destination: &Address) -> Result<(), Malformed> {
     match kind_of(destination) {
         Kind::Unicast => Ok(()),
@@ -305,6 +324,7 @@ enum Kind {
 
 /// A broadcast address of a subnet looks like any other: the XDP program gives us only what is for
 /// addresses that we serve.
+#[inline(always)]
 fn kind_of(address: &Address) -> Kind {
     if address.is_ipv4() {
         return match address.ipv4_octets() {

@@ -79,6 +79,13 @@ pub struct Timestamps {
     pub tsecr: u32,
 }
 
+impl Timestamps {
+    fn read(value: [u8; 8]) -> Self {
+        let (tsval, tsecr) = two_words(value);
+        Self { tsval, tsecr }
+    }
+}
+
 /// One block of a SACK option: `left` is its first sequence number, `right` the one after its
 /// last (RFC 2018 section 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,12 +196,18 @@ impl Options {
     ///
     /// An illegal length costs the segment (RFC 9293 MUST-7): what stands behind it cannot be
     /// read, and a segment without its timestamps would slip past PAWS.
-    fn parse(bytes: &[u8], syn: bool) -> Result<Self, Malformed> {
-        let mut options = Self::default();
+    fn read(&mut self, bytes: &[u8], syn: bool) -> Result<(), Malformed> {
+        // What nearly every segment has, and nothing else: RFC 7323 appendix A.
+        if let &[kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, ref value @ ..] = bytes
+            && let Ok(&value) = value.try_into()
+        {
+            self.timestamps = Some(Timestamps::read(value));
+            return Ok(());
+        }
         let mut rest = bytes;
         loop {
             let (&kind, len) = match rest {
-                [] | [kind::END, ..] => return Ok(options),
+                [] | [kind::END, ..] => return Ok(()),
                 [kind::NOP, after @ ..] => {
                     rest = after;
                     continue;
@@ -206,7 +219,7 @@ impl Options {
                 return Err(Malformed::TcpOptionsIllegal);
             }
             let (option, after) = rest.split_at(len);
-            options.take(kind, &option[2..], syn)?;
+            self.take(kind, &option[2..], syn)?;
             rest = after;
         }
     }
@@ -242,10 +255,7 @@ impl Options {
                 }));
             }
             (kind::TIMESTAMPS, value) if self.timestamps.is_none() => {
-                self.timestamps = value.first_chunk().map(|&value| {
-                    let (tsval, tsecr) = two_words(value);
-                    Timestamps { tsval, tsecr }
-                });
+                self.timestamps = value.first_chunk().map(|&value| Timestamps::read(value));
             }
             (kind::FAST_OPEN, cookie) if syn && self.fast_open.is_none() => {
                 self.fast_open = FastOpen::new(cookie);
@@ -258,6 +268,29 @@ impl Options {
     /// Writes the options into `buffer`, which is [`len`](Self::len) octets. NOPs come first, so
     /// that timestamps and blocks are at multiples of 4 (RFC 7323 appendix A).
     fn emit(&self, buffer: &mut [u8]) {
+        // What nearly every segment has, and nothing else.
+        if let Some(timestamps) = self.timestamps
+            && let Ok(octets) = <&mut [u8; 12]>::try_from(&mut *buffer)
+            && !self.sack_permitted
+        {
+            let [a, b, c, d] = timestamps.tsval.to_be_bytes();
+            let [e, f, g, h] = timestamps.tsecr.to_be_bytes();
+            *octets = [
+                kind::NOP,
+                kind::NOP,
+                kind::TIMESTAMPS,
+                10,
+                a,
+                b,
+                c,
+                d,
+                e,
+                f,
+                g,
+                h,
+            ];
+            return;
+        }
         let mut rest = buffer;
         if let Some(mss) = self.mss {
             let [a, b] = mss.to_be_bytes();
@@ -346,7 +379,9 @@ impl Header {
             "the options do not fit: {:?}",
             self.options
         );
-        let (fixed, options) = buffer.split_at_mut(HEADER);
+        let Some((fixed, options)) = buffer.split_first_chunk_mut::<HEADER>() else {
+            return debug_assert!(false, "{len} octets are no header");
+        };
         fixed[0..2].copy_from_slice(&key.local_port.to_be_bytes());
         fixed[2..4].copy_from_slice(&key.remote_port.to_be_bytes());
         fixed[4..8].copy_from_slice(&self.seq.to_be_bytes());
@@ -418,7 +453,7 @@ impl<'a> Unverified<'a> {
         let flags = Flags(flags);
         let ack = u32::from_be_bytes([a0, a1, a2, a3]);
         let urgent = u16::from_be_bytes([u0, u1]);
-        Ok(Segment {
+        let mut segment = Segment {
             header: Header {
                 seq: u32::from_be_bytes([s0, s1, s2, s3]),
                 ack: if flags.contains(Flags::ACK) { ack } else { 0 },
@@ -429,10 +464,13 @@ impl<'a> Unverified<'a> {
                 } else {
                     0
                 },
-                options: Options::parse(self.options, flags.contains(Flags::SYN))?,
+                options: Options::default(),
             },
             payload: self.payload,
-        })
+        };
+        let options = &mut segment.header.options;
+        options.read(self.options, flags.contains(Flags::SYN))?;
+        Ok(segment)
     }
 }
 

@@ -2,6 +2,7 @@
 
 from html import escape
 
+from report import rounds
 from rows import PEERS, ROWS
 
 COLOURS = {"corelane": "#0b6e4f", "floor": "#9aa5b1", "epoll": "#c8553d", "spinning": "#e09f3e",
@@ -14,7 +15,7 @@ def svg(settings, summary):
     parts, y = [], 16
     it = settings["machine"]
     parts.append(text(12, y, f"{it['date']}, {it['commit'] or 'no commit'}, {it['cpu']}, Linux "
-                      f"{it['kernel']}; medians, least and most of {settings['rounds']} runs", "note"))
+                      f"{it['kernel']}; medians, least and most of {rounds(summary)} runs", "note"))
     for placement in settings["placements"]:
         for name, row in ROWS.items():
             for measure in row.measures:

@@ -95,7 +95,7 @@ def goals(summary, placement, names):
     return ["", "| work | goal | measured | met |", "|---|---|---:|---|", *lines] if lines else []
 
 
-def describe(settings):
+def describe(settings, rounds):
     it = settings["machine"]
     threads = it["threads_of_server_core"] or ""
     shared = ", which share a core" if str(it["client_cpu"]) in threads.replace("-", ",").split(",") \
@@ -106,14 +106,20 @@ def describe(settings):
         f"{it['kernel']}. Server on CPU {it['server_cpu']}, client on CPU {it['client_cpu']}{shared}. "
         f"One veth pair between two network namespaces, MTU 1500.",
         "",
-        f"Medians (least to most) of {settings['rounds']} runs of {settings['duration']} s, all servers in "
+        f"Medians (least to most) of {rounds} runs of {settings['duration']} s, all servers in "
         f"turn: thousands of requests per second, or microseconds for a message and its answer. Ratios are "
         f"medians of each round's. As root: `{settings['command']}`.",
     ]
 
 
+def rounds(summary):
+    """How often each was measured, in words."""
+    counts = sorted({value["runs"] for value in summary.values()})
+    return " to ".join(map(str, sorted({counts[0], counts[-1]})))
+
+
 def markdown(settings, summary):
-    lines = describe(settings)
+    lines = describe(settings, rounds(summary))
     for placement in settings["placements"]:
         lines += ["", f"### Received by the {placement}'s core", "", PLACEMENTS[placement].format(
             server=settings["machine"]["server_cpu"], client=settings["machine"]["client_cpu"])]

@@ -79,7 +79,7 @@ PLACEMENTS = {
     "CPU {server}.",
     "receiver": "Receive work is where the receiver is: threaded NAPI runs the XDP program and the copy to "
     "the AF_XDP socket, and RPS the kernel's TCP, on the core of whom a frame is for: CPU {server} for "
-    "requests, CPU {client} for answers.",
+    "requests, CPU {client} for answers. Each end shares its CPU with the receiving for it.",
 }
 FLOATING = "Of the rows in default placement nothing but Corelane's worker and the floor (CPU 0) is bound " \
     "to a CPU."

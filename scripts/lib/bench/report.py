@@ -5,6 +5,8 @@ import statistics
 from rows import BY_XDP, FLOATING, PEERS, PLACEMENTS, ROWS
 
 MEASURES = ("rate", "p50", "p99")
+# What others may take of the CPUs for the machine to count as quiet.
+QUIET = 0.1
 
 
 def words(options):
@@ -20,24 +22,37 @@ def words(options):
             "--cpus", ",".join(map(str, options.cpus))]
 
 
+def is_disturbed(run):
+    """Whether somebody else worked at its beginning or end."""
+    return max(run["busy_before"], run["busy_after"]) > QUIET
+
+
 def summarize(runs):
-    """For each placement, row and peer: median, least and most of each measure, and the errors."""
+    """For each placement, row and peer: median, least and most of each measure, and the errors. Disturbed
+    runs count only where there are no others."""
     summary = {}
     for run in runs:
         summary.setdefault((run["placement"], run["row"], run["peer"]), []).append(run)
-    return {key: {
-        **{measure: spread([run[measure] for run in of]) for measure in MEASURES},
+    return {key: summarize_one(of) for key, of in summary.items()}
+
+
+def summarize_one(runs):
+    of = [run for run in runs if not is_disturbed(run)] or runs
+    return {
+        **{measure: spread({run["round"]: run[measure] for run in of}) for measure in MEASURES},
         "runs": len(of),
+        "left_out": len(runs) - len(of),
         "requests": sum(run["requests"] for run in of),
         "errors": sum(sum(run["errors"].values()) for run in of),
         "retransmissions": sum(run["retransmissions"] or 0 for run in of),
         "busy": statistics.median(max(run["busy_before"], run["busy_after"]) for run in of),
-    } for key, of in summary.items()}
+    }
 
 
-def spread(values):
+def spread(by_round):
+    values = by_round.values()
     return {"median": statistics.median(values), "least": min(values), "most": max(values),
-            "all": values}
+            "by_round": by_round}
 
 
 def nested(summary):
@@ -61,9 +76,10 @@ def ratio(summary, placement, row, goal):
     if not ours or not others:
         return None
     best = (max if goal.measure == "rate" else min)(others, key=lambda of: of["median"])
-    # A last round that was interrupted has not all of them.
-    return statistics.median(
-        mine / theirs for mine, theirs in zip(ours[goal.measure]["all"], best["all"]))
+    ours = ours[goal.measure]
+    ratios = [mine / best["by_round"][number] for number, mine in ours["by_round"].items()
+              if number in best["by_round"]]
+    return statistics.median(ratios) if ratios else ours["median"] / best["median"]
 
 
 def number(measure, value):
@@ -146,6 +162,10 @@ def notes(settings, summary):
     if shares:
         lines.append(f"Right before and after the runs, with nothing of ours running, others took "
                      f"{min(shares):.0%} to {max(shares):.0%} of the CPUs (medians of each kind of run).")
+    left_out = sum(value["left_out"] for value in summary.values())
+    if left_out:
+        total = left_out + sum(value["runs"] for value in summary.values())
+        lines.append(f"{left_out} of {total} runs are left out, since others took more than {QUIET:.0%} then.")
     for (placement, name, peer), value in summary.items():
         if value["errors"]:
             lines.append(f"{PEERS[peer]}, {ROWS[name].title} ({placement}): {value['errors']} errors beside "

@@ -15,6 +15,7 @@ from pathlib import Path
 import plot
 import report
 from lab import Failed, Lab
+from report import QUIET, is_disturbed
 from rows import BY_XDP, PEERS, PLACEMENTS, ROWS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,8 +23,6 @@ ROOT = Path(__file__).resolve().parents[3]
 OVERHEAD = 1.5
 # How long to look at what else the machine does, in seconds.
 LOOK = 0.25
-# What others may take of the CPUs for the machine to count as quiet, and how often a run is made anew.
-QUIET, ATTEMPTS = 0.1, 5
 ENDS = (signal.SIGINT, signal.SIGTERM)
 MICROS = {"us": 1, "ms": 1e3, "s": 1e6}
 
@@ -35,7 +34,7 @@ def arguments():
     parser.add_argument("--only", nargs="+", choices=ROWS, metavar="ROW", default=list(ROWS))
     parser.add_argument("--placement", nargs="+", choices=PLACEMENTS, default=["sender"])
     parser.add_argument("--cpus", type=cpus, default=None)
-    parser.add_argument("--patience", type=positive)
+    parser.add_argument("--patience", type=positive, default=0)
     parser.add_argument("--output", type=Path)
     # What scripts/bench adds.
     parser.add_argument("--check", action="store_true")
@@ -123,18 +122,23 @@ def from_wrk(text):
     }
 
 
-def measure_quietly(lab, row, peer, options):
-    """With --patience: when nobody else works, and anew if somebody did at the end."""
-    if not options.patience:
-        return measure(lab, row, peer, options.duration)
-    for _ in range(ATTEMPTS):
-        deadline = time.monotonic() + options.patience
-        while busy() > QUIET and time.monotonic() < deadline:
-            pass
-        one = measure(lab, row, peer, options.duration)
-        if max(one["busy_before"], one["busy_after"]) <= QUIET:
-            break
-    return one
+class Patience:
+    """How long all runs together may still wait for a quiet machine, and be made anew for it."""
+
+    def __init__(self, minutes):
+        self.left = minutes * 60
+
+    def measure(self, lab, row, peer, seconds):
+        """As long as there is patience, when nobody else works, and anew if somebody did at its end."""
+        while True:
+            begin = time.monotonic()
+            while self.left > time.monotonic() - begin and busy() > QUIET:
+                pass
+            one = measure(lab, row, peer, seconds)
+            if self.left <= 0 or not is_disturbed(one):
+                # Only what was for nothing is taken off.
+                return one
+            self.left -= time.monotonic() - begin
 
 
 def measure(lab, row, peer, seconds):
@@ -193,14 +197,14 @@ def bench(options):
     }
     minutes = len(todo) * (options.duration + OVERHEAD) / 60
     print(f"   {len(todo)} runs, about {minutes:.0f} minutes", flush=True)
-    runs, placed, text = [], None, ""
+    runs, placed, text, patience = [], None, "", Patience(options.patience)
     with Lab(options) as lab:
         for placement, number, name, peer in todo:
             if placement != placed:
                 lab.place(placement)
                 placed = placement
             row = ROWS[name]
-            one = measure_quietly(lab, row, peer, options)
+            one = patience.measure(lab, row, peer, options.duration)
             runs.append({"placement": placement, "row": name, "peer": peer, "round": number, **one})
             errors = f", errors: {one['errors']}" if one["errors"] else ""
             print(f"   {len(runs):4}/{len(todo)} {placement:8} {name:14} {peer:9} {one['rate']:9.0f}/s, "

@@ -122,9 +122,16 @@ class Lab:
         self.processes.append(process)
         try:
             self.wait_until_ready(peer, process, log)
-            yield process
+            failed = None
+            try:
+                yield
+            except Failed as error:
+                failed = error
+            # That a client has failed is then no news.
             if process.poll() is not None:
-                raise Failed(f"{peer} has ended: {log.read_text().strip()}")
+                raise Failed(f"{peer} has ended: {log.read_text().strip() or process.returncode}")
+            if failed:
+                raise failed
         finally:
             self.stop(process)
 

@@ -2,11 +2,10 @@
 
 import statistics
 
+from quiet import QUIET, is_disturbed
 from rows import BY_XDP, FLOATING, PEERS, PLACEMENTS, ROWS
 
 MEASURES = ("rate", "p50", "p99")
-# What others may take of the CPUs for the machine to count as quiet.
-QUIET = 0.1
 
 
 def words(options):
@@ -20,11 +19,6 @@ def words(options):
         told += ["--patience", str(options.patience)]
     return [*told, "--rounds", str(options.rounds), "--duration", str(options.duration),
             "--cpus", ",".join(map(str, options.cpus))]
-
-
-def is_disturbed(run):
-    """Whether somebody else worked at its beginning or end."""
-    return max(run["busy_before"], run["busy_after"]) > QUIET
 
 
 def summarize(runs):
@@ -45,7 +39,7 @@ def summarize_one(runs):
         "requests": sum(run["requests"] for run in of),
         "errors": sum(sum(run["errors"].values()) for run in of),
         "retransmissions": sum(run["retransmissions"] or 0 for run in of),
-        "busy": statistics.median(max(run["busy_before"], run["busy_after"]) for run in of),
+        "others": statistics.median(run["others"] for run in of),
     }
 
 
@@ -158,10 +152,10 @@ def notes(settings, summary):
     measured = {name for _, name, _ in summary}
     if any(goal.against == "kernel" for name in measured for goal in ROWS[name].goals):
         lines.append("The kernel's best is the best of its servers (nginx too) in all placements above.")
-    shares = [value["busy"] for value in summary.values()]
+    shares = [value["others"] for value in summary.values()]
     if shares:
-        lines.append(f"Right before and after the runs, with nothing of ours running, others took "
-                     f"{min(shares):.0%} to {max(shares):.0%} of the CPUs (medians of each kind of run).")
+        lines.append(f"Meanwhile others took {min(shares):.1%} to {max(shares):.1%} of the CPUs (medians of "
+                     f"each kind of run).")
     left_out = sum(value["left_out"] for value in summary.values())
     if left_out:
         total = left_out + sum(value["runs"] for value in summary.values())

@@ -9,20 +9,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import plot
 import report
 from lab import Failed, Lab
-from report import QUIET, is_disturbed
+from quiet import Patience, Watch
 from rows import BY_XDP, PEERS, PLACEMENTS, ROWS
 
 ROOT = Path(__file__).resolve().parents[3]
 # What starting and stopping takes, in seconds.
 OVERHEAD = 1.5
-# How long to look at what else the machine does, in seconds.
-LOOK = 0.25
 ENDS = (signal.SIGINT, signal.SIGTERM)
 MICROS = {"us": 1, "ms": 1e3, "s": 1e6}
 
@@ -90,20 +87,6 @@ def machine(options):
     }
 
 
-def busy():
-    """The share of all CPUs' time that is in use while nothing of ours runs."""
-
-    def read():
-        user, nice, system, idle, iowait, *rest = map(
-            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
-        return idle + iowait, user + nice + system + idle + iowait + sum(rest[:3])
-
-    idle, total = read()
-    time.sleep(LOOK)
-    idle_after, total_after = read()
-    return round(1 - (idle_after - idle) / max(1, total_after - total), 3)
-
-
 def micros(text):
     number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
     return float(number) * MICROS[unit]
@@ -122,27 +105,8 @@ def from_wrk(text):
     }
 
 
-class Patience:
-    """How long all runs together may still wait for a quiet machine, and be made anew for it."""
-
-    def __init__(self, minutes):
-        self.left = minutes * 60
-
-    def measure(self, lab, row, peer, seconds):
-        """As long as there is patience, when nobody else works, and anew if somebody did at its end."""
-        while True:
-            begin = time.monotonic()
-            while self.left > time.monotonic() - begin and busy() > QUIET:
-                pass
-            one = measure(lab, row, peer, seconds)
-            if self.left <= 0 or not is_disturbed(one):
-                # Only what was for nothing is taken off.
-                return one
-            self.left -= time.monotonic() - begin
-
-
 def measure(lab, row, peer, seconds):
-    before = busy()
+    watch = Watch()
     with lab.serving(peer, row):
         text = lab.drive(peer, row, seconds)
     got = from_wrk(text) if row.client == "wrk" else json.loads(text)
@@ -156,8 +120,7 @@ def measure(lab, row, peer, seconds):
         "p99": latency["p99"],
         "errors": {name: count for name, count in got["errors"].items() if count},
         **{name: got.get(name) for name in ("segments_sent", "segments_received", "retransmissions")},
-        "busy_before": before,
-        "busy_after": busy(),
+        "others": watch.others(),
     }
 
 
@@ -204,12 +167,12 @@ def bench(options):
                 lab.place(placement)
                 placed = placement
             row = ROWS[name]
-            one = patience.measure(lab, row, peer, options.duration)
+            one = patience.measure(measure, lab, row, peer, options.duration)
             runs.append({"placement": placement, "row": name, "peer": peer, "round": number, **one})
             errors = f", errors: {one['errors']}" if one["errors"] else ""
             print(f"   {len(runs):4}/{len(todo)} {placement:8} {name:14} {peer:9} {one['rate']:9.0f}/s, "
-                  f"p50 {one['p50']:.1f} us, p99 {one['p99']:.1f} us, others take "
-                  f"{one['busy_before']:.0%} before, {one['busy_after']:.0%} after{errors}", flush=True)
+                  f"p50 {one['p50']:.1f} us, p99 {one['p99']:.1f} us, others took "
+                  f"{one['others']:.0%}{errors}", flush=True)
             if len(runs) == len(todo) or todo[len(runs)][1] != number:
                 text = write(options, settings, runs)
     print(f"\n{text}")

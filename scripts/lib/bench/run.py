@@ -125,16 +125,18 @@ def measure(lab, row, peer, seconds):
 
 
 def plan(options):
-    """All runs, in order: each peer once, then each again."""
+    """All runs, in order: each peer once, then each again. Each round begins with another, so that nobody
+    always has the machine as the same other has left it."""
     for placement in options.placement:
         for number in range(options.rounds):
             for name in options.only:
                 if ROWS[name].floats and placement != options.placement[0]:
                     # It has the same placement in each.
                     continue
-                for peer in ROWS[name].peers:
-                    if peer != "nginx" or options.nginx:
-                        yield placement, number, name, peer
+                peers = [peer for peer in ROWS[name].peers if peer != "nginx" or options.nginx]
+                first = number % len(peers)
+                for peer in peers[first:] + peers[:first]:
+                    yield placement, number, name, peer
 
 
 def write(options, settings, runs):

@@ -119,10 +119,7 @@ impl<T> FlowTable<T> {
 
     /// The value of a flow; `None` if it has been removed.
     pub fn get(&self, id: FlowId) -> Option<&T> {
-        match self.slot_of(id)?.content {
-            Content::Flow(ref value) => Some(value),
-            Content::Free { .. } => None,
-        }
+        self.entry(id).map(|(_, value)| value)
     }
 
     /// The value of a flow; `None` if it has been removed.
@@ -133,10 +130,18 @@ impl<T> FlowTable<T> {
         }
     }
 
+    /// The key and the value of a flow; `None` if it has been removed.
+    pub fn entry(&self, id: FlowId) -> Option<(&FlowKey, &T)> {
+        let slot = self.slot_of(id)?;
+        match slot.content {
+            Content::Flow(ref value) => Some((&slot.key, value)),
+            Content::Free { .. } => None,
+        }
+    }
+
     /// The key of a flow; `None` if it has been removed.
     pub fn key(&self, id: FlowId) -> Option<&FlowKey> {
-        let slot = self.slot_of(id)?;
-        matches!(slot.content, Content::Flow(_)).then_some(&slot.key)
+        self.entry(id).map(|(key, _)| key)
     }
 
     /// The flow that is in a slot now.

@@ -86,9 +86,9 @@ impl<P: PacketIo> Stack<P> {
         ids.extend(looked_up.map(|(it, &hash)| self.table.lookup_hashed(hash, &it.key)));
         for (inbound, &id) in segments.iter().zip(&ids) {
             // A segment before it in the batch may have changed what there is.
-            let id = id.filter(|&id| self.table.get(id).is_some());
-            let id = id.or_else(|| self.table.lookup(&inbound.key));
-            self.handle_inbound(now, inbound, id);
+            let known = id.and_then(|id| self.handle_of(id));
+            let known = known.or_else(|| self.find(&inbound.key));
+            self.handle_inbound(now, inbound, known);
         }
     }
 
@@ -107,11 +107,11 @@ impl<P: PacketIo> Stack<P> {
         hops: u16,
     ) {
         if let Some(inbound) = self.judge(now, frame, checksums, queue, hops) {
-            let id = self.table.lookup(&inbound.key);
-            if id.is_some() && hops > 0 {
+            let known = self.find(&inbound.key);
+            if known.is_some() && hops > 0 {
                 self.drops.count(DropReason::StrayTaken);
             }
-            self.handle_inbound(now, &inbound, id);
+            self.handle_inbound(now, &inbound, known);
         }
     }
 
@@ -151,16 +151,11 @@ impl<P: PacketIo> Stack<P> {
                 None
             }
             Ok(Packet::IcmpError { key, seq, error }) => {
-                let (id, handle) = match self.table.lookup(&key) {
-                    Some(id) => (id, self.table.get(id).copied()),
-                    None => {
-                        if !self.pass_on(frame, queue, hops) {
-                            self.drops.count(DropReason::IcmpIgnored);
-                        }
-                        return None;
-                    }
-                };
-                self.handle_icmp(now, &key, id, handle, seq, error);
+                match self.find(&key) {
+                    Some((id, handle)) => self.handle_icmp(now, &key, id, handle, seq, error),
+                    None if self.pass_on(frame, queue, hops) => {}
+                    None => self.drops.count(DropReason::IcmpIgnored),
+                }
                 None
             }
             Err(reason) => {
@@ -170,9 +165,22 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    fn handle_inbound(&mut self, now: Instant, inbound: &Inbound<'_>, id: Option<FlowId>) {
-        let handle = id.and_then(|id| Some((id, *self.table.get(id)?)));
-        match handle {
+    /// What there is by that key.
+    fn find(&self, key: &FlowKey) -> Option<(FlowId, Handle)> {
+        self.handle_of(self.table.lookup(key)?)
+    }
+
+    fn handle_of(&self, id: FlowId) -> Option<(FlowId, Handle)> {
+        Some((id, *self.table.get(id)?))
+    }
+
+    fn handle_inbound(
+        &mut self,
+        now: Instant,
+        inbound: &Inbound<'_>,
+        known: Option<(FlowId, Handle)>,
+    ) {
+        match known {
             Some((id, Handle::Flow(index))) => self.handle_for_flow(now, inbound, id, index),
             Some((id, handle)) if self.gives_way_to_cookie(now, inbound, id, handle) => {
                 self.handle_cookie(now, inbound);
@@ -196,11 +204,11 @@ impl<P: PacketIo> Stack<P> {
         now: Instant,
         key: &FlowKey,
         id: FlowId,
-        handle: Option<Handle>,
+        handle: Handle,
         seq: u32,
         error: IcmpError,
     ) {
-        let Some(Handle::Flow(index)) = handle else {
+        let Handle::Flow(index) = handle else {
             return self.drops.count(DropReason::IcmpIgnored);
         };
         if let Some(mut conversation) = self.conversation(now, key, index) {
@@ -220,7 +228,7 @@ impl<P: PacketIo> Stack<P> {
             return;
         };
         let events = conversation.handle_segment(&inbound.link, &inbound.segment, inbound.ecn);
-        self.mark_dirty(id);
+        self.mark_dirty_at(id, index);
         if events.contains(Events::RESET_SENDER) {
             self.reset_sender(now, inbound);
         }

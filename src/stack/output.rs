@@ -29,8 +29,14 @@ enum Progress {
 impl<P: PacketIo> Stack<P> {
     /// The flow may have something to send or a timer to set.
     pub(super) fn mark_dirty(&mut self, id: FlowId) {
-        if let Some(&Handle::Flow(index)) = self.table.get(id)
-            && let Some(flow) = self.flows.get_mut(index)
+        if let Some(&Handle::Flow(index)) = self.table.get(id) {
+            self.mark_dirty_at(id, index);
+        }
+    }
+
+    /// The same for who knows where the flow is.
+    pub(super) fn mark_dirty_at(&mut self, id: FlowId, index: u32) {
+        if let Some(flow) = self.flows.get_mut(index)
             && !std::mem::replace(&mut flow.dirty, true)
         {
             self.dirty.push(id);
@@ -323,8 +329,8 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn flow_at(&self, id: FlowId) -> Option<(FlowKey, u32)> {
-        match self.table.get(id)? {
-            &Handle::Flow(index) => Some((*self.table.key(id)?, index)),
+        match self.table.entry(id)? {
+            (&key, &Handle::Flow(index)) => Some((key, index)),
             _ => None,
         }
     }
